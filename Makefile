@@ -1,0 +1,71 @@
+# Each target is one or two plain commands; README.md names them for systems without make.
+# Kept to sh and to GNU make 3.81, the one that macOS ships.
+SHELL := /bin/sh
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# make study PROFILE=open DATA=path/to/data JOBS=4
+PROFILE ?= demo
+DATA ?=
+JOBS ?=
+# Used where it is set: PYTHON=/path/to/python3.12
+PYTHON ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help study book test lint format environment clean
+
+help:
+	@echo "make study   run the study and build the book   PROFILE=demo DATA=folder JOBS=n"
+	@echo "make book    build the book from what has been run"
+	@echo "make test    run the tests                       DATA=folder JOBS=n"
+	@echo "make lint    style and types      make format    mend the style"
+	@echo "make clean   remove what tools left (keeps runs/ and $(VENV))"
+
+study: environment
+	@$(BIN)/braintransfer run --profile "$(PROFILE)" $(if $(DATA),--data "$(DATA)") $(if $(JOBS),--jobs $(JOBS))
+	@$(BIN)/braintransfer book
+	@echo "The book is at $(CURDIR)/_build/html/index.html"
+
+book: environment
+	@$(BIN)/braintransfer book
+	@echo "The book is at $(CURDIR)/_build/html/index.html"
+
+# A file's tests stay in one process (loadfile), so that they share what its fixtures made.
+test: environment
+	@$(BIN)/python -m pytest $(if $(DATA),--data "$(DATA)") \
+	  $(if $(JOBS),--numprocesses $(JOBS),--numprocesses logical --maxprocesses 4) --dist loadfile
+
+lint: environment
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: environment
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+environment: $(STAMP)
+
+# The stamp is written last: an installation that was cut short is taken up again by the next make.
+$(STAMP): pyproject.toml constraints.txt
+	@python=; \
+	for candidate in $(PYTHON) python3 python3.13 python3.12 python3.11 python; do \
+	  if "$$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; \
+	  then python=$$candidate; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo "Needs Python 3.11, 3.12 or 3.13; found `python3 --version 2>&1 || echo none`. Install one, or say where it is: make PYTHON=/path/to/python3.11" >&2; \
+	  exit 1; \
+	fi; \
+	if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
+	  echo "Making $(VENV) with `$$python --version`."; \
+	  "$$python" -m venv --clear $(VENV) || exit 1; \
+	fi
+	@echo "Installing the pinned packages; once, some minutes."
+	@$(BIN)/python -m pip install --progress-bar off -c constraints.txt -e ".[test]"
+	@touch $(STAMP)
+
+clean:
+	rm -rf _build .pytest_cache .ruff_cache .mypy_cache src/*.egg-info
+	find src tests notebooks -name __pycache__ -type d -prune -exec rm -rf {} +

