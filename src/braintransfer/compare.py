@@ -1,0 +1,199 @@
+"""Everything that a run finished, side by side: one long table, the baselines, the claims, and what the book shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from braintransfer import baselines, claims, study, tables
+from braintransfer.errors import BadInput
+from braintransfer.provenance import (
+    atomic_write_json,
+    code_hash,
+    in_project,
+    is_done,
+    only_writer,
+    project_root,
+    read_manifest,
+    sha256_file,
+    stage_key,
+    write_manifest,
+    write_table,
+)
+from braintransfer.settings import CompareSettings, read_profile
+from braintransfer.store import open_store
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What the compare stage found: `results` has every metric, one row a person, fold, seed and metric."""
+
+    folder: Path
+    results: pd.DataFrame
+    baselines: pd.DataFrame
+    tables: dict[str, pd.DataFrame]
+    claims: list[dict[str, Any]]
+    facts: dict[str, Any]
+    key: str
+    code: str
+    inputs: dict[str, str]
+
+
+def read_cell(settings: CompareSettings, target: str, source: str, arm: str = "main") -> pd.DataFrame:
+    """Scores of one finished cell as rows of the results table; several scans of a person are averaged."""
+    folder = settings.inputs / "targets" / arm / target / source
+    domain, task = study.domain_task(source)
+    frames = []
+    for path in sorted(folder.glob("fold-*/seed-*/manifest.json")):
+        manifest = read_manifest(path.parent)
+        if manifest is None:
+            continue
+        text = {"subject": str, "scan": str, "metric": str, "class": str}
+        scores = pd.read_csv(path.parent / "scores.csv", dtype=text, keep_default_na=False, na_values={"value": [""]})
+        # a person with a scan that has no value keeps the others' mean; with none it stays NaN
+        people = scores.groupby(["subject", "metric", "class"], sort=True, dropna=False)["value"].mean().reset_index()
+        parameters = manifest["parameters"]
+        frames.append(
+            people.assign(
+                profile=settings.profile, arm=arm, encoder=parameters["encoder"], source=source, domain=domain, task=task,
+                target=target, fold=parameters["fold"], seed=parameters["seed"], n_train=manifest["n_train"],
+                n_source=_n_source(settings, source, arm, parameters["seed"]),
+            )  # fmt: skip
+        )
+    if not frames:
+        raise BadInput(f"{folder} holds no finished row; fine-tune {target} from {source} first")
+    return pd.concat(frames, ignore_index=True)[study.RESULT_COLUMNS]
+
+
+def _n_source(settings: CompareSettings, source: str, arm: str, seed: int) -> int:
+    if source == "scratch":
+        return 0
+    if source == "imagenet":
+        return study.IMAGENET_IMAGES
+    manifest = read_manifest(settings.inputs / "sources" / arm / source / f"seed-{seed}")
+    if manifest is None:
+        raise BadInput(f"the encoder {source} seed {seed} of {settings.inputs} has no manifest; pre-train it again")
+    return int(manifest["n_images"])
+
+
+def learned(settings: CompareSettings, arm: str = "main") -> dict[str, dict[int, dict[str, Any]]]:
+    """What each source trained here reached on held-out pictures: source -> seed -> figures, for the gate source_learned."""
+    found: dict[str, dict[int, dict[str, Any]]] = {}
+    for source in study.PRETRAINED_HERE:
+        for path in sorted((settings.inputs / "sources" / arm / source).glob("seed-*/manifest.json")):
+            manifest = read_manifest(path.parent)
+            if manifest is not None:
+                found.setdefault(source, {})[int(manifest["parameters"]["seed"])] = manifest["learned"]
+    return found
+
+
+def compare(settings: CompareSettings, report: Callable[[str], None] = print) -> Comparison:
+    """Gather all cells, score the baselines, weigh the claims; write results.csv, all.csv.gz, claims.json and the tables."""
+    cells = [tuple(cell.split(":")) for cell in settings.cells]
+    inputs = {}
+    for target, source in cells:
+        manifest = read_manifest(settings.inputs / "targets" / "main" / target / source)
+        if manifest is None:
+            raise BadInput(f"{target} from {source} is not finished in {settings.inputs}; run it first (braintransfer run)")
+        inputs[f"{target}:{source}"] = manifest["key"]
+    rules = in_project(settings.claims)
+    if not rules.is_file():
+        raise BadInput(f"no claims at {rules}; give the path of a claims.yaml")
+    inputs["claims"] = sha256_file(rules)
+    code = code_hash(project_root() / "notebooks" / "compare.ipynb")
+    key = stage_key("compare", settings.model_dump(), code, inputs)
+    folder = settings.folder
+    with only_writer(folder):
+        results = pd.concat([read_cell(settings, t, s) for t, s in cells], ignore_index=True)
+        report(f"{len(cells)} cells, {len(results.drop_duplicates(['source', 'target', 'fold', 'seed']))} networks, {len(results)} scores")
+        write_table(settings.run / "all.csv.gz", results, sort_by=study.KEY_COLUMNS)
+        headline = results[results["metric"].isin(study.HEADLINE_METRICS)]
+        write_table(settings.run / "results.csv", headline, sort_by=study.KEY_COLUMNS)
+        results = tables.read_results(settings.run / "all.csv.gz")
+        targets = list(dict.fromkeys(t for t, _ in cells))
+        facts = _facts(settings, targets)
+        simple = _baselines(settings, targets, folder, key, report)
+        weighed = claims.evaluate(claims.load(rules), results, learned(settings), simulated=facts["simulated"])
+        atomic_write_json(folder / "claims.json", weighed.contrasts)
+        atomic_write_json(folder / "claims_summary.json", weighed.summary)
+        atomic_write_json(settings.run / "run.json", facts)
+        made = tables.comparison_tables(results, simple, settings.run)
+        for name, table in made.items():
+            write_table(folder / f"{name}.csv", table)
+        write_table(folder / "learned.csv", _learned_table(learned(settings)))
+    return Comparison(folder, results, simple, made, weighed.contrasts, facts, key, code, inputs)
+
+
+def _learned_table(found: dict[str, dict[int, dict[str, Any]]]) -> pd.DataFrame:
+    rows = [
+        {"source": source, "seed": seed, "measure": name, "value": value}
+        for source, seeds in found.items()
+        for seed, figures in seeds.items()
+        for name, value in figures.items()
+        if isinstance(value, int | float)
+    ]
+    return pd.DataFrame(rows, columns=["source", "seed", "measure", "value"])
+
+
+def _baselines(
+    settings: CompareSettings, targets: list[str], folder: Path, key: str, report: Callable[[str], None]
+) -> pd.DataFrame:
+    """Scores of the four baselines on the test people of every fold that was run, one row a person and metric."""
+    previous = read_manifest(folder)
+    path = folder / "baseline_scores.csv"
+    text = {"target": str, "baseline": str, "subject": str, "metric": str, "class": str}
+    if previous is not None and is_done(folder, key) and path.is_file():
+        return pd.read_csv(path, dtype=text, keep_default_na=False, na_values={"value": [""]})
+    rows = []
+    for target in targets:
+        store = open_store(settings.inputs / "data" / target)
+        done = [read_manifest(p.parent) for p in (settings.inputs / "targets" / "main" / target).glob("*/fold-*/seed-*/manifest.json")]
+        used = [m for m in done if m is not None]
+        for fold in sorted({m["parameters"]["fold"] for m in used}):
+            n_train = min(m["n_train"] for m in used if m["parameters"]["fold"] == fold)
+            for row in baselines.score_baselines(store, target, fold, n_train):
+                rows.append({"target": target, "fold": fold, **row})
+        report(f"baselines of {target} scored")
+    frame = pd.DataFrame(rows)
+    keys = ["target", "fold", "baseline", "subject", "metric", "class"]
+    frame = frame.groupby(keys, sort=True, dropna=False)["value"].mean().reset_index()
+    write_table(path, frame)
+    return pd.read_csv(path, dtype=text, keep_default_na=False, na_values={"value": [""]})
+
+
+def _facts(settings: CompareSettings, targets: list[str]) -> dict[str, Any]:
+    """What run.json says about a run: its title, size and what its numbers stand on."""
+    try:
+        profile = read_profile(settings.profile)
+        title, note = profile.title, profile.size_note
+    except BadInput:
+        title, note = settings.profile, "Run by hand."
+    kinds = {}
+    for target in targets:
+        manifest = read_manifest(settings.inputs / "data" / target)
+        if manifest is None:
+            raise BadInput(f"{settings.inputs / 'data' / target} is not finished; prepare it again")
+        kinds[target] = tables.data_kind(manifest["facts"])
+    return {
+        "profile": settings.profile, "title": title, "size_note": note, "kinds": kinds,
+        "simulated": all(kind == "simulated" for kind in kinds.values()),
+    }  # fmt: skip
+
+
+def finish(settings: CompareSettings, found: Comparison) -> Path:
+    """Write the manifest of the comparison, after its last figure."""
+    shared = ["../results.csv", "../all.csv.gz", "../run.json"]
+    own = [
+        p.relative_to(found.folder).as_posix()
+        for p in sorted(found.folder.rglob("*"))
+        if p.is_file() and p.suffix in (".csv", ".json", ".svg", ".png") and p.name != "manifest.json" and p.name != "error.txt"
+    ]
+    write_manifest(
+        found.folder, stage="compare", key=found.key, parameters=settings.model_dump(), code=found.code, inputs=found.inputs,
+        outputs=[*shared, *own], device="cpu", seconds=0.0,
+    )  # fmt: skip
+    return found.folder / "manifest.json"

@@ -1,0 +1,219 @@
+"""One cell of the study: a source's encoder, fine-tuned on a target for every fold and seed, and scored on test people."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.torch import save_file
+
+from braintransfer import evaluate, study
+from braintransfer.errors import BadInput
+from braintransfer.machine import Machine, load_or_measure
+from braintransfer.network import build_unet
+from braintransfer.provenance import (
+    atomic_write_bytes,
+    atomic_write_json,
+    code_hash,
+    is_done,
+    only_writer,
+    project_root,
+    read_manifest,
+    sha256_file,
+    stage_key,
+    write_manifest,
+    write_table,
+)
+from braintransfer.settings import FinetuneSettings
+from braintransfer.store import Store, open_store
+from braintransfer.training import History, Schedule, batch_order, fit, segmentation_batch, segmentation_loss
+from braintransfer.transfer import start_from
+
+SCORE_COLUMNS = ["subject", "scan", "metric", "class", "value"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One trained network of the study: where its results lie and what they are."""
+
+    folder: Path
+    fold: int
+    seed: int
+    history: pd.DataFrame
+    scores: pd.DataFrame
+    manifest: dict[str, Any]
+
+
+def encoder_file(settings: FinetuneSettings, seed: int) -> Path | None:
+    """The weights that this source starts from: None for the two controls that are not trained here."""
+    if settings.source in study.CONTROLS:
+        return None
+    return settings.inputs / "sources" / settings.arm / settings.source / f"seed-{seed}" / "encoder.safetensors"
+
+
+def finetune(settings: FinetuneSettings, report: Callable[[str], None] = print) -> list[Row]:
+    """Fill every row (fold, seed) of this cell that is not there yet; rows that are done are read."""
+    store = open_store(settings.inputs / "data" / settings.target)
+    shown = open_store(settings.inputs / "data" / settings.showcase) if settings.showcase else None
+    machine = load_or_measure(settings.run, encoder=settings.encoder)
+    for fold in settings.folds:
+        if fold >= len(store.splits["folds"]):
+            raise BadInput(f"folds = {settings.folds}: {store.path} has {len(store.splits['folds'])} folds, counted from 0")
+    rows = []
+    with only_writer(settings.folder):
+        for fold in settings.folds:
+            for seed in settings.seeds:
+                rows.append(_row(settings, store, shown, machine, fold, seed, report))
+    return rows
+
+
+def _row(
+    settings: FinetuneSettings, store: Store, shown: Store | None, machine: Machine, fold: int, seed: int,
+    report: Callable[[str], None],
+) -> Row:  # fmt: skip
+    folder = settings.folder / f"fold-{fold}" / f"seed-{seed}"
+    weights = encoder_file(settings, seed)
+    if weights is not None and not weights.is_file():
+        raise BadInput(f"no encoder at {weights}; pre-train {settings.source} first (braintransfer run, or its notebook)")
+    inputs = {"store": store.digest, "encoder": sha256_file(weights) if weights else settings.source}
+    if shown is not None:
+        inputs["showcase"] = shown.digest
+    code = code_hash(project_root() / "notebooks" / "finetune.ipynb")
+    parameters = {**settings.model_dump(), "fold": fold, "seed": seed}
+    key = stage_key("finetune", parameters, code, inputs)
+    if is_done(folder, key):
+        report(f"fold {fold} seed {seed}: already done")
+        return _read_row(folder, fold, seed)
+    report(f"fold {fold} seed {seed}")
+    folder.mkdir(parents=True, exist_ok=True)
+    start = time.perf_counter()
+    n_classes = len(study.CLASSES[settings.target])
+    network = build_unet(settings.encoder, n_classes + 1, seed)
+    loaded = start_from(network, settings.source, weights)
+    history = _train(network, settings, store, machine, fold, seed, report)
+    trained = time.perf_counter()
+    with store.final_scoring():
+        scores, examples = _score_people(network, settings.target, store, store.subjects("test", fold), machine)
+    if shown is not None:
+        with shown.final_scoring():
+            seen, pictures = _score_people(network, settings.target, shown, shown.subjects("test"), machine)
+        write_table(folder / "showcase.csv", seen)
+        _save_examples(folder / "showcase.npz", pictures)
+    write_table(folder / "scores.csv", scores)
+    write_table(folder / "history.csv", history.to_frame())
+    _save_examples(folder / "examples.npz", examples)
+    if fold == settings.folds[0] and seed == settings.seeds[0]:
+        _save_network(folder / "network.safetensors", network, settings, n_classes)
+    write_manifest(
+        folder, stage="finetune", key=key, parameters=parameters, code=code, inputs=inputs,
+        weights=loaded.as_dict(), device=machine.device, precision=machine.precision, threads=machine.threads,
+        seconds=round(time.perf_counter() - start, 1), seconds_training=round(history.seconds, 1),
+        seconds_scoring=round(time.perf_counter() - trained, 1), samples=history.samples,
+        n_train=len(store.training_subset(fold, seed, settings.n_train)), test_people=store.subjects("test", fold),
+    )  # fmt: skip
+    return _read_row(folder, fold, seed)
+
+
+def _train(
+    network: torch.nn.Module, settings: FinetuneSettings, store: Store, machine: Machine, fold: int, seed: int,
+    report: Callable[[str], None],
+) -> History:  # fmt: skip
+    people = store.training_subset(fold, seed, settings.n_train)
+    rows = store.rows(people, fold=fold)
+    if not len(rows):
+        raise BadInput(f"{store.path}: the training people {people} have no slice; run `prepare` again")
+    foreground = store.slices["foreground"].to_numpy()[rows] > 0
+    schedule = Schedule(settings.steps, settings.batch, settings.learning_rate, crop=settings.crop)
+    order = batch_order(foreground, schedule.steps, schedule.batch, study.stream(seed, "order"))
+    return fit(
+        network, lambda chosen: store.load(rows[chosen], fold=fold), order, segmentation_batch, segmentation_loss,
+        schedule=schedule, machine=machine, seed=study.stream_seed(seed, "augmentation"), report=report,
+    )  # fmt: skip
+
+
+def _score_people(
+    network: torch.nn.Module, target: str, store: Store, people: list[str], machine: Machine
+) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
+    table: list[dict[str, Any]] = []
+    examples: list[dict[str, Any]] = []
+    by_scan = store.slices.groupby("scan", sort=False).indices
+    scan_of = store.slices.drop_duplicates("scan")[["subject", "scan"]]
+    for subject, scan in scan_of[scan_of["subject"].isin(people)].itertuples(index=False):
+        rows = np.asarray(by_scan[scan])
+        images, masks = store.load(rows)
+        slices = store.slices["slice"].to_numpy()[rows]
+        per_slice = evaluate.slice_probabilities(network, images, machine)
+        probabilities = evaluate.own_grid_probabilities(store, scan, slices, per_slice)
+        labels = evaluate.labels_from(probabilities)
+        table += [{"subject": subject, "scan": scan, **row} for row in evaluate.score(store, scan, target, labels, probabilities)]
+        k = int(np.flatnonzero(rows == evaluate.example_row(store, rows))[0])
+        predicted = evaluate.labels_from(per_slice[k])
+        examples.append({"subject": subject, "image": images[k], "reference": masks[k], "prediction": predicted})
+    return pd.DataFrame(table, columns=SCORE_COLUMNS), examples
+
+
+def _save_examples(path: Path, examples: list[dict[str, Any]]) -> None:
+    """One slice a person: subjects, images, references, predictions as plain arrays (no pickle)."""
+    import io
+
+    buffer = io.BytesIO()
+    first = {e["subject"]: e for e in reversed(examples)}  # a person's first scan
+    chosen = [first[s] for s in sorted(first)]
+    np.savez_compressed(
+        buffer,
+        subjects=np.array([e["subject"] for e in chosen], dtype=np.str_),
+        images=np.stack([e["image"] for e in chosen]),
+        references=np.stack([e["reference"] for e in chosen]),
+        predictions=np.stack([e["prediction"] for e in chosen]),
+    )
+    atomic_write_bytes(path, buffer.getvalue())
+
+
+def _save_network(path: Path, network: torch.nn.Module, settings: FinetuneSettings, n_classes: int) -> None:
+    header = {
+        "encoder": settings.encoder, "outputs": str(n_classes + 1), "source": settings.source, "target": settings.target,
+        "spacing": str(_spacing(settings)), "size": "x".join(str(s) for s in _size(settings)),
+    }  # fmt: skip
+    part = path.with_suffix(".part")
+    save_file({k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}, part, metadata=header)
+    part.replace(path)
+
+
+def _spacing(settings: FinetuneSettings) -> float:
+    manifest = read_manifest(settings.inputs / "data" / settings.target) or {}
+    return float(manifest["facts"]["spacing"])
+
+
+def _size(settings: FinetuneSettings) -> tuple[int, ...]:
+    return open_store(settings.inputs / "data" / settings.target).shape[:2]
+
+
+def _read_row(folder: Path, fold: int, seed: int) -> Row:
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise BadInput(f"{folder}: its manifest vanished; run the stage again")
+    text = {"subject": str, "scan": str, "metric": str, "class": str}
+    scores = pd.read_csv(folder / "scores.csv", dtype=text, keep_default_na=False, na_values={"value": [""]})
+    return Row(folder, fold, seed, pd.read_csv(folder / "history.csv"), scores, manifest)
+
+
+def finish_cell(settings: FinetuneSettings, rows: list[Row]) -> Path:
+    """Write the manifest of the whole cell, after its last row: what Snakemake and `braintransfer status` look for."""
+    code = code_hash(project_root() / "notebooks" / "finetune.ipynb")
+    inputs = {f"fold-{r.fold}/seed-{r.seed}": r.manifest["key"] for r in rows}
+    parameters = settings.model_dump()
+    summary = {"n_train": rows[0].manifest["n_train"], "rows": len(rows), "test_people": len(rows[0].manifest["test_people"])}
+    atomic_write_json(settings.folder / "cell.json", summary)
+    write_manifest(
+        settings.folder, stage="finetune", key=stage_key("finetune", parameters, code, inputs), parameters=parameters,
+        code=code, inputs=inputs, outputs=["cell.json"], device=rows[0].manifest["device"],
+        precision=rows[0].manifest["precision"], samples=sum(r.manifest["samples"] for r in rows),
+        seconds=round(sum(r.manifest["seconds"] for r in rows), 1),
+    )  # fmt: skip
+    return settings.folder / "manifest.json"

@@ -1,0 +1,70 @@
+"""A finished network on a user's own scan: skull-stripped T1 in, mask in the scan's own grid out. Not for clinical use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+from braintransfer import evaluate, study, volumes
+from braintransfer.errors import BadInput
+from braintransfer.machine import Machine
+from braintransfer.network import build_unet
+
+
+#: A skull-stripped head leaves at least a third of a tight box empty; a raw scan has noise everywhere.
+MOST_BRAIN = 0.7
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """A fine-tuned network with what it needs to know about the grid that it was trained on."""
+
+    network: nn.Module
+    target: str
+    spacing: float
+    size: tuple[int, int]
+    path: Path
+
+
+def read_network(run: Path, source: str, target: str) -> TrainedNetwork:
+    """The network kept by the cell (target, source) of a run. BadInput when there is none or it is torn."""
+    found = sorted((run / "targets" / "main" / target / source).glob("fold-*/seed-*/network.safetensors"))
+    if not found:
+        raise BadInput(f"{run} holds no trained network for {target} from {source}; run `braintransfer run --only {target}:{source}`")
+    try:
+        with safe_open(found[0], framework="pt") as file:
+            header = file.metadata()
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        network = build_unet(header["encoder"], int(header["outputs"]), 0)
+        network.load_state_dict(state)
+        height, width = (int(s) for s in header["size"].split("x"))
+        return TrainedNetwork(network, target, float(header["spacing"]), (height, width), found[0])
+    except (SafetensorError, KeyError, ValueError, RuntimeError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise BadInput(f"{found[0]}: not a network of this study ({reason}); delete its folder and run the cell again") from None
+
+
+def predict_scan(trained: TrainedNetwork, scan: Path, out: Path) -> dict[str, float]:
+    """Write the mask of a scan to `out` (same shape and affine as the scan) and return mL per class."""
+    image = volumes.read_scan(scan)
+    brain = volumes.brain_of(image.data)
+    if brain.mean() > MOST_BRAIN:
+        raise BadInput(f"{scan}: {brain.mean():.0%} of the voxels are not 0, so it is not skull-stripped; strip the skull first")
+    grid = volumes.working_grid(image, brain, trained.spacing, trained.size)
+    inside = volumes.labels_to_grid(brain.astype(np.uint8), image.affine, grid, 1) > 0
+    working = volumes.to_uint8(volumes.to_grid(image.data, image.affine, grid), inside)
+    shown = np.flatnonzero(inside.any(axis=(0, 1)))
+    machine = Machine(device="cpu", precision="fp32", channels_last=False, threads=1)
+    per_slice = evaluate.slice_probabilities(trained.network, volumes.to_slices(working)[shown], machine)
+    probabilities = evaluate.volume_in_own_grid(grid, shown, per_slice, image.data.shape, image.affine)
+    labels = evaluate.labels_from(probabilities)
+    part = out.with_name(f".{out.name.removesuffix('.nii.gz')}.part.nii.gz")
+    nib.save(nib.Nifti1Image(labels, image.affine), part)
+    part.replace(out)
+    voxel_ml = float(np.prod(image.spacing)) / 1000
+    return {study.CLASS_TITLES[name]: float((labels == k + 1).sum()) * voxel_ml for k, name in enumerate(study.CLASSES[trained.target])}

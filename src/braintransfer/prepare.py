@@ -1,0 +1,173 @@
+"""From scans or pictures on disk (or simulated ones) to a slice store with splits: the work of the `prepare` stage."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+from braintransfer import recipes, study, volumes
+from braintransfer.errors import BadInput
+from braintransfer.provenance import (
+    code_hash,
+    content_digest,
+    digest,
+    files_digest,
+    is_done,
+    only_writer,
+    project_root,
+    stage_key,
+    write_manifest,
+)
+from braintransfer.settings import PrepareSettings
+from braintransfer.store import Store, StoreWriter, open_store, target_folds
+
+#: Share of a source's groups (people, photographs, blocks) that is held out to see whether it learned.
+VALIDATION_SHARE = 0.15
+
+
+def prepare(settings: PrepareSettings, report: Callable[[str], None] = print) -> Store:
+    """Make the slice store of `settings.dataset`, or open it when this very store is there already."""
+    recipe = recipes.load_recipe(settings.recipe, settings.data_root)
+    files = recipes.input_files(recipe, settings.data_root)
+    inputs = {
+        "recipe": digest(recipe.model_dump(mode="json")),
+        "files": files_digest(files, settings.data_root) if files and settings.data_root else "built-in",
+    }
+    code = code_hash(project_root() / "notebooks" / "prepare.ipynb")
+    parameters = settings.model_dump()
+    key = stage_key("prepare", parameters, code, inputs)
+    with only_writer(settings.folder):
+        if is_done(settings.folder, key):
+            report(f"{settings.dataset}: already prepared")
+            return open_store(settings.folder)
+        start = time.perf_counter()
+        fill = _fill_source if settings.role == "source" else _fill_target
+        facts = fill(settings, recipe, report)
+        facts |= {
+            "dataset": settings.dataset,
+            "recipe": recipe.name,
+            "title": recipe.title,
+            "licence": recipe.licence,
+            "citation": recipe.citation,
+            "simulated": recipe.simulated,
+            "publish": recipe.publish,
+        }
+        write_manifest(
+            settings.folder, stage="prepare", key=key, parameters=parameters, code=code, inputs=inputs,
+            facts=facts, seconds=round(time.perf_counter() - start, 1), device="cpu",
+        )  # fmt: skip
+        content_digest(settings.folder)
+    return open_store(settings.folder)
+
+
+def _progress(report: Callable[[str], None], what: str) -> Callable[[int], None]:
+    last = time.perf_counter()
+
+    def tick(n: int) -> None:
+        nonlocal last
+        if time.perf_counter() - last > 5:
+            last = time.perf_counter()
+            report(f"  {n} {what} so far")
+
+    return tick
+
+
+def _fill_source(settings: PrepareSettings, recipe: recipes.Recipe, report: Callable[[str], None]) -> dict[str, Any]:
+    height, width = settings.size
+    writer: StoreWriter | None = None
+    labels: dict[str, int] = {}
+    subjects: dict[str, None] = {}
+    n = 0
+    tick = _progress(report, "images")
+    if height != width:
+        raise BadInput(f"size = {settings.size}: the pictures of a source are square; give the same number twice")
+    for item in recipes.images(recipe, settings.data_root, settings.images, height, study.stream_seed(settings.seed, recipe.name)):
+        if writer is None:
+            writer = StoreWriter(settings.folder, item.image.shape)
+        writer.add(item.image[None], item.mask[None], subject=item.subject, scan=item.scan, slices=[n], label=item.label)
+        labels[item.label] = labels.get(item.label, 0) + 1
+        subjects[item.subject] = None
+        n += 1
+        tick(n)
+    if writer is None or n < 2:
+        raise BadInput(f"recipe {recipe.name}: found {n} images in {settings.data_root}; see `braintransfer data check {recipe.name}`")
+    train, validation, dropped = recipes.source_split(recipe, list(subjects), VALIDATION_SHARE, settings.seed)
+    table = writer.finish({"train": train, "validation": validation, "dropped": dropped})
+    counts = table.groupby("subject").size()
+    report(f"{settings.dataset}: {n} images, {len(subjects)} groups, {len(labels)} classes")
+    return {
+        "images": n,
+        "images_train": int(counts.reindex(train).sum()),
+        "images_validation": int(counts.reindex(validation).sum()),
+        "groups": len(subjects),
+        "group_means": recipe.group_means,
+        "classes": dict(sorted(labels.items())),
+    }
+
+
+def _fill_target(settings: PrepareSettings, recipe: recipes.Recipe, report: Callable[[str], None]) -> dict[str, Any]:
+    height, width = settings.size
+    classes = study.CLASSES[settings.target]
+    writer = StoreWriter(settings.folder, (height, width))
+    references = settings.folder / "references"
+    references.mkdir(parents=True, exist_ok=True)
+    people: dict[str, dict[str, Any]] = {}
+    cut = 0
+    tick = _progress(report, "scans")
+    seed = study.stream_seed(settings.seed, recipe.name)
+    for n, item in enumerate(recipes.scans(recipe, settings.data_root, settings.subjects, seed), 1):
+        grid = volumes.working_grid(item.image, item.brain, settings.spacing, (height, width))
+        brain = volumes.labels_to_grid(item.brain.astype(np.uint8), item.image.affine, grid, 1) > 0
+        image = volumes.to_uint8(volumes.to_grid(item.image.data, item.image.affine, grid), brain)
+        mask = volumes.labels_to_grid(item.mask, item.image.affine, grid, len(classes))
+        cut += grid.outside
+        shown = np.flatnonzero(brain.any(axis=(0, 1)))
+        volume_ml = float(np.prod(item.image.spacing)) / 1000
+        writer.add(
+            volumes.to_slices(image)[shown], volumes.to_slices(mask)[shown],
+            subject=item.subject, scan=item.scan, site=item.site, slices=[int(k) for k in shown],
+            geometry={
+                "grid": asdict(grid),
+                "own": {"shape": list(item.mask.shape), "affine": item.image.affine.tolist(), "spacing": [float(s) for s in item.image.spacing]},
+                "age": item.age,
+                "reference_ml": {name: round(float((item.mask == k + 1).sum()) * volume_ml, 4) for k, name in enumerate(classes)},
+                "notes": item.notes,
+            },
+        )  # fmt: skip
+        for kind, array in (("mask", item.mask), ("brain", item.brain.astype(np.uint8))):
+            nib.save(nib.Nifti1Image(array.astype(np.uint8), item.image.affine), references / f"{item.scan}_{kind}.nii.gz")
+        person = people.setdefault(item.subject, {"age": item.age, "site": item.site, "scans": 0})
+        person["scans"] += 1
+        tick(n)
+    if not people:
+        raise BadInput(f"recipe {recipe.name}: found no scan in {settings.data_root}; see `braintransfer data check {recipe.name}`")
+    splits = _target_splits(settings, people)
+    table = writer.finish(splits)
+    report(f"{settings.dataset}: {len(people)} people, {len(writer._scans)} scans, {len(table)} slices")
+    return {
+        "people": len(people),
+        "scans": len(writer._scans),
+        "slices": len(table),
+        "brain_voxels_outside_grid": cut,
+        "spacing": settings.spacing,
+    }
+
+
+def _target_splits(settings: PrepareSettings, people: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    names = list(people)
+    if settings.role == "showcase":
+        return {"folds": [{"train": [], "validation": [], "test": names, "order": [[]]}]}
+    ages = [people[n]["age"] for n in names]
+    sites = [people[n]["site"] for n in names]
+    known = all(a is not None for a in ages) and settings.target == "anatomy"
+    strata = ["under 30" if a < 30 else "over 45" if a > 45 else "30 to 45" for a in ages] if known else None
+    return target_folds(
+        names, folds=settings.folds, n_validation=settings.n_validation, n_test=settings.n_test,
+        rng=study.stream(settings.seed, f"split:{settings.dataset}"),
+        strata=strata, sites=sites if all(sites) else None,
+    )  # fmt: skip

@@ -1,0 +1,172 @@
+"""One source of the study: an encoder trained on a domain by classification, segmentation or self-supervision."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from torch import nn
+
+from braintransfer import study, training
+from braintransfer.errors import BadInput
+from braintransfer.machine import Machine, load_or_measure
+from braintransfer.network import build_classifier, build_unet
+from braintransfer.provenance import (
+    atomic_write_bytes,
+    atomic_write_json,
+    code_hash,
+    is_done,
+    only_writer,
+    project_root,
+    read_manifest,
+    stage_key,
+    write_manifest,
+    write_table,
+)
+from braintransfer.settings import PretrainSettings
+from braintransfer.store import Store, open_store
+from braintransfer.transfer import EncoderPlan, save_encoder
+
+#: Held-out pictures kept for the result picture of a stage.
+SHOWN = 8
+
+
+@dataclass(frozen=True)
+class SourceRow:
+    """One pre-trained encoder: where it lies, how it learned, and whether it did."""
+
+    folder: Path
+    seed: int
+    history: pd.DataFrame
+    learned: dict[str, Any]
+    manifest: dict[str, Any]
+
+
+def class_names(store: Store) -> list[str]:
+    """Class names of a source, in the order of their numbers."""
+    return sorted(store.slices["label"].unique())
+
+
+def source_network(task: str, encoder: str, n_classes: int, seed: int) -> nn.Module:
+    """The network of a pre-training task: the study's encoder with a classifier, or with a decoder of 2 or 3 outputs.
+
+    classification: logits (B, classes); segmentation: logits (B, 2, H, W); selfsupervised: restored picture (B, 3, H, W).
+    """
+    if task == "classification":
+        return build_classifier(encoder, n_classes, seed)
+    return build_unet(encoder, {"segmentation": 2, "selfsupervised": 3}[task], seed)
+
+
+def pretrain(task: str, settings: PretrainSettings, report: Callable[[str], None] = print) -> list[SourceRow]:
+    """Train every seed of this source that is not there yet; those that are done are read."""
+    store = open_store(settings.inputs / "data" / settings.domain)
+    machine = load_or_measure(settings.run, encoder=settings.encoder)
+    with only_writer(settings.folder(task)):
+        return [_row(task, settings, store, machine, seed, report) for seed in settings.seeds]
+
+
+def training_rows(store: Store, images: int, seed: int) -> np.ndarray:
+    """Rows of the unique training pictures: all, or a nested random part of `images` that depends on the seed only."""
+    rows = store.rows(store.subjects("train"))
+    if images > len(rows):
+        raise BadInput(f"images = {images}, but {store.path} has {len(rows)} training pictures; ask for fewer (0 takes all)")
+    return np.sort(study.stream(seed, "subset").permutation(rows)[:images]) if images else rows
+
+
+def _row(
+    task: str, settings: PretrainSettings, store: Store, machine: Machine, seed: int, report: Callable[[str], None]
+) -> SourceRow:
+    source = settings.source(task)
+    folder = settings.folder(task) / f"seed-{seed}"
+    name = f"pretrain_{task}"
+    code = code_hash(project_root() / "notebooks" / f"{name}.ipynb")
+    parameters = {**settings.model_dump(), "source": source, "seed": seed}
+    inputs = {"store": store.digest}
+    key = stage_key(name, parameters, code, inputs)
+    if is_done(folder, key):
+        report(f"seed {seed}: already done")
+        return _read_row(folder, seed)
+    report(f"seed {seed}")
+    folder.mkdir(parents=True, exist_ok=True)
+    start = time.perf_counter()
+    labels = store.slices["label"].map({n: i for i, n in enumerate(class_names(store))}).to_numpy()
+    network = source_network(task, settings.encoder, len(class_names(store)), seed)
+    rows = training_rows(store, settings.images, seed)
+    schedule = training.Schedule(settings.steps, settings.batch, settings.learning_rate, crop=settings.crop)
+    # every picture is as likely as any other, in all three tasks and in the same order
+    order = training.batch_order(np.ones(len(rows), bool), schedule.steps, schedule.batch, study.stream(seed, "order"))
+    history = training.fit(
+        network, lambda chosen: (*store.load(rows[chosen]), labels[rows[chosen]]), order,
+        training.BATCHES[task], training.LOSSES[task],
+        schedule=schedule, machine=machine, seed=study.stream_seed(seed, "augmentation"), report=report,
+    )  # fmt: skip
+    held_out = store.rows(store.subjects("validation"))
+    learned = training.held_out_performance(
+        task, network, *store.load(held_out), labels[held_out], machine=machine, crop=settings.crop, mean_image=_mean(store, rows)
+    )
+    report("  held out: " + ", ".join(f"{k} {v:.3f}" for k, v in learned.items() if isinstance(v, float)))
+    n_images = len(rows)
+    plan = EncoderPlan(
+        encoder=settings.encoder, channels=3, normalisation="(x-127)/128", source=source, n_images=n_images, task=task,
+        arm=settings.arm, seed=seed,
+    )  # fmt: skip
+    save_encoder(folder / "encoder.safetensors", network, plan)
+    write_table(folder / "history.csv", history.to_frame())
+    atomic_write_json(folder / "learned.json", learned)
+    _save_pictures(folder / "examples.npz", task, network, store, held_out, labels, machine, settings.crop)
+    write_manifest(
+        folder, stage=name, key=key, parameters=parameters, code=code, inputs=inputs, device=machine.device,
+        precision=machine.precision, threads=machine.threads, seconds=round(time.perf_counter() - start, 1),
+        seconds_training=round(history.seconds, 1), samples=history.samples, n_images=n_images, learned=learned,
+    )  # fmt: skip
+    return _read_row(folder, seed)
+
+
+def _mean(store: Store, rows: np.ndarray) -> np.ndarray:
+    """Mean picture (H, W[, 3]) float32 of at most 512 training pictures."""
+    return store.load(rows[:: max(1, len(rows) // 512)])[0].mean(axis=0, dtype=np.float32)
+
+
+def _save_pictures(
+    path: Path, task: str, network: nn.Module, store: Store, rows: np.ndarray, labels: np.ndarray, machine: Machine, crop: int
+) -> None:
+    chosen = rows[np.linspace(0, len(rows) - 1, min(SHOWN, len(rows))).astype(int)]
+    images, masks = store.load(chosen)
+    pictures = training.held_out_pictures(task, network, images, machine=machine, crop=crop)
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer, images=images, references=masks, labels=labels[chosen], names=np.array(class_names(store), dtype=np.str_), **pictures
+    )
+    atomic_write_bytes(path, buffer.getvalue())
+
+
+def _read_row(folder: Path, seed: int) -> SourceRow:
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise BadInput(f"{folder}: its manifest vanished; run the stage again")
+    return SourceRow(folder, seed, pd.read_csv(folder / "history.csv"), manifest["learned"], manifest)
+
+
+def finish_source(task: str, settings: PretrainSettings, rows: list[SourceRow]) -> Path:
+    """Write the manifest of the whole source, after its last seed."""
+    folder = settings.folder(task)
+    name = f"pretrain_{task}"
+    code = code_hash(project_root() / "notebooks" / f"{name}.ipynb")
+    parameters = settings.model_dump()
+    inputs = {f"seed-{r.seed}": r.manifest["key"] for r in rows}
+    summary = {"n_images": rows[0].manifest["n_images"], "learned": {str(r.seed): r.learned for r in rows}}
+    atomic_write_json(folder / "source.json", summary)
+    write_manifest(
+        folder, stage=name, key=stage_key(name, parameters, code, inputs), parameters=parameters, code=code, inputs=inputs,
+        outputs=["source.json"], device=rows[0].manifest["device"], precision=rows[0].manifest["precision"],
+        samples=sum(r.manifest["samples"] for r in rows), seconds=round(sum(r.manifest["seconds"] for r in rows), 1),
+    )  # fmt: skip
+    return folder / "manifest.json"
+
+

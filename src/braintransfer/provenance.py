@@ -1,0 +1,293 @@
+"""Where every number comes from: hashes, manifests, atomic writes, and who may write to a folder."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.metadata
+import io
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from filelock import FileLock, Timeout
+
+from braintransfer.errors import BadInput
+
+#: Modules that cannot change a value that a stage writes: pictures, tables, the door, and the plumbing whose values
+#: (parameters, hashes) stand in the manifest anyway. `compare` is the one stage that makes tables and statistics.
+PRESENTATION = frozenset({"figures", "tables", "stage_views", "widgets", "cli", "book", "settings", "provenance", "errors", "plan"})
+COMPARISON_ONLY = frozenset({"statistics", "claims"})
+PACKAGES = ("torch", "torchvision", "timm", "segmentation-models-pytorch", "numpy", "scipy", "nibabel", "pandas")
+
+
+def project_root() -> Path:
+    """The folder that holds `_config.yml` and `notebooks/`: the one we are in, or else the one of this package."""
+    for folder in (Path.cwd(), *Path.cwd().parents, *Path(__file__).resolve().parents):
+        if (folder / "_config.yml").is_file() and (folder / "notebooks").is_dir():
+            return folder
+    raise BadInput("not inside the project: no folder above holds _config.yml and notebooks/; cd into your clone")
+
+
+def in_project(path: str | Path) -> Path:
+    """`path` as it is when absolute, else from the project's root (notebooks may be run from any folder)."""
+    path = Path(path).expanduser()
+    return path if path.is_absolute() else project_root() / path
+
+
+# ---------------------------------------------------------------------------------------------------------- hashes
+def sha256_bytes(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a JSON-able value, independent of key order."""
+    return sha256_bytes(json.dumps(value, sort_keys=True, separators=(",", ":")).encode())
+
+
+def _without_docstrings(source: str) -> str:
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            first = node.body[0] if node.body else None
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+                node.body = node.body[1:] or [ast.Pass()]
+    return ast.dump(tree)
+
+
+def _modules_of(source: str) -> set[str]:
+    """Names of our modules ("store", "recipes.samples") that a piece of source imports."""
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "braintransfer":
+            inner = node.module.split(".")[1:]
+            names.add(".".join(inner))
+            names.update(".".join([*inner, alias.name]) for alias in node.names)
+        elif isinstance(node, ast.Import):
+            names.update(a.name.partition(".")[2] for a in node.names if a.name.startswith("braintransfer."))
+    return names
+
+
+def _module_file(name: str) -> Path | None:
+    base = Path(__file__).parent.joinpath(*name.split(".")) if name else Path(__file__).parent
+    for path in (base.with_suffix(".py"), base / "__init__.py"):
+        if name and path.is_file():
+            return path
+    return None
+
+
+def code_hash(notebook: Path) -> str:
+    """Hash of what a stage computes with: its code cells and every module of ours that they lead to.
+
+    Docstrings, comments, prose and the parameters cell do not count (the parameters stand in the manifest), nor do the
+    modules that only present. So an edit of prose never retrains, and an edit of code redoes what depends on it.
+    """
+    ignored = PRESENTATION if notebook.stem == "compare" else PRESENTATION | COMPARISON_ONLY
+    if notebook.stem == "compare":
+        ignored = ignored - {"tables"}
+    book = nbformat.read(notebook, as_version=4)
+    cells = [c.source for c in book.cells if c.cell_type == "code" and "parameters" not in c.metadata.get("tags", [])]
+    parts = {"notebook": [_without_docstrings(cell) for cell in cells]}
+    queue = sorted(set().union(*(_modules_of(cell) for cell in cells)))
+    while queue:
+        name = queue.pop()
+        path = _module_file(name)
+        if path is None or name in parts or name.split(".")[0] in ignored:
+            continue
+        source = path.read_text(encoding="utf-8")
+        parts[name] = [_without_docstrings(source)]
+        queue.extend(sorted(_modules_of(source)))
+        if "." in name:
+            queue.append(name.rpartition(".")[0])
+    return digest(parts)
+
+
+def files_digest(paths: Iterable[Path], root: Path, *, content_below: int = 2 * 2**30) -> str:
+    """Digest of input files: names and contents, or names and sizes when together they hold `content_below` bytes or more."""
+    paths = sorted(p for p in paths if p.is_file())
+    total = sum(p.stat().st_size for p in paths)
+    rows = [
+        [p.relative_to(root).as_posix(), sha256_file(p) if total < content_below else p.stat().st_size] for p in paths
+    ]
+    return digest(rows)
+
+
+# ---------------------------------------------------------------------------------------------------- atomic writes
+def atomic_write_bytes(path: Path, data: bytes) -> None:
+    """Write a whole file or none of it: to a neighbour first, flushed to disk, then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except OSError as error:
+        Path(name).unlink(missing_ok=True)
+        raise BadInput(f"cannot write {path}: {error.strerror}; free space or choose another folder, then repeat") from error
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def atomic_write_text(path: Path, text: str) -> None:
+    atomic_write_bytes(path, text.encode("utf-8"))
+
+
+def atomic_write_json(path: Path, value: Any) -> None:
+    atomic_write_text(path, json.dumps(value, indent=1, sort_keys=True) + "\n")
+
+
+def write_table(path: Path, frame: Any, *, sort_by: list[str] | None = None) -> None:
+    """A DataFrame as CSV (gzip when the name ends so): LF, values as %.6g, NaN empty; equal tables are equal bytes."""
+    if sort_by:
+        frame = frame.sort_values(sort_by, kind="stable")
+    text = frame.to_csv(index=False, lineterminator="\n", float_format="%.6g")
+    if path.suffix == ".gz":
+        import gzip
+
+        buffer = io.BytesIO()
+        with gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0, filename="") as file:
+            file.write(text.encode())
+        atomic_write_bytes(path, buffer.getvalue())
+    else:
+        atomic_write_text(path, text)
+
+
+# ---------------------------------------------------------------------------------------------------------- manifests
+MANIFEST = "manifest.json"
+#: Files of a stage folder that are no outputs of it: the executed notebook is for reading and holds times.
+_NOT_OUTPUT = {MANIFEST, ".lock", ".running", "error.txt"}
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """The manifest in `folder`, or None when there is none or it is torn (a stage without one is not done)."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return manifest if isinstance(manifest, dict) and manifest.get("status") == "done" else None
+
+
+def stage_key(stage: str, parameters: Mapping[str, Any], code: str, inputs: Mapping[str, str]) -> str:
+    """What decides whether a stage has to be done again: its name, parameters, code and inputs, not where they lie."""
+    kept = {k: v for k, v in parameters.items() if k not in ("read_from", "write_to", "data", "seeds", "folds")}
+    return digest({"stage": stage, "parameters": kept, "code": code, "inputs": dict(inputs)})
+
+
+def broken_output(folder: Path, manifest: Mapping[str, Any]) -> str | None:
+    """The first output whose bytes are not those that the manifest records, or None."""
+    for name, sha in manifest["outputs"].items():
+        path = folder / name
+        if not path.is_file():
+            return f"{path} is missing"
+        if sha256_file(path) != sha:
+            return f"{path} is not what {folder / MANIFEST} records"
+    return None
+
+
+def is_done(folder: Path, key: str) -> bool:
+    """True when `folder` holds this very stage: same key, and every output as recorded."""
+    manifest = read_manifest(folder)
+    return manifest is not None and manifest.get("key") == key and broken_output(folder, manifest) is None
+
+
+def content_digest(folder: Path) -> str:
+    """Digest of what a finished stage wrote, for the stages that read it. BadInput when it is not finished."""
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise BadInput(f"{folder} is not finished (no whole {MANIFEST}); run the stage that makes it first: braintransfer status")
+    return digest(manifest["outputs"])
+
+
+def versions() -> dict[str, str]:
+    found = {"python": platform.python_version(), "system": platform.system(), "machine": platform.machine()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def peak_memory_mb() -> float:
+    """Peak resident memory of this process in MiB."""
+    try:
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak / (2**20 if platform.system() == "Darwin" else 2**10)
+    except ImportError:  # Windows has no resource module
+        import psutil
+
+        return psutil.Process().memory_info().peak_wset / 2**20
+
+
+def write_manifest(
+    folder: Path,
+    *,
+    stage: str,
+    key: str,
+    parameters: Mapping[str, Any],
+    code: str,
+    inputs: Mapping[str, str],
+    outputs: Iterable[str] | None = None,
+    **facts: Any,
+) -> dict[str, Any]:
+    """Write `manifest.json`, last and atomically: from here on the stage counts as done.
+
+    outputs: file names relative to `folder`; None takes every file below it that is no part of a deeper stage.
+    facts: whatever else a reader may ask for (device, precision, seconds, samples, weights, ...), JSON-able.
+    """
+    if outputs is None:
+        deeper = {m.parent for m in folder.rglob(MANIFEST) if m.parent != folder}
+        outputs = [
+            p.relative_to(folder).as_posix()
+            for p in sorted(folder.rglob("*"))
+            if p.is_file()
+            and p.name not in _NOT_OUTPUT
+            and p.suffix not in (".ipynb", ".part", ".log")
+            and not any(d in p.parents for d in deeper)
+        ]
+    manifest = {
+        "status": "done",
+        "stage": stage,
+        "key": key,
+        "parameters": {k: v for k, v in parameters.items() if k not in ("read_from", "write_to", "data")},
+        "code": code,
+        "inputs": dict(inputs),
+        "outputs": {name: sha256_file(folder / name) for name in sorted(outputs)},
+        "versions": versions(),
+        "peak_memory_mb": round(peak_memory_mb()),
+        **facts,
+    }
+    atomic_write_json(folder / MANIFEST, manifest)
+    return manifest
+
+
+@contextmanager
+def only_writer(folder: Path, *, wait_s: float = 30.0) -> Iterator[None]:
+    """Hold the lock of a stage folder. A kernel whose driver was killed lives about two seconds longer: wait for it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=wait_s)
+    except Timeout:
+        raise BadInput(f"{folder} is being written by another process; wait for it to end, then repeat") from None
+    try:
+        yield
+    finally:
+        lock.release()
