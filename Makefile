@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 PROFILE ?= demo
 DATA ?=
 JOBS ?=
-# Used where it is set: PYTHON=/path/to/python3.12
+# Otherwise the first of the usual names that is new enough.
 PYTHON ?=
 
 .DEFAULT_GOAL := help
@@ -24,12 +24,11 @@ help:
 
 study: environment
 	@$(BIN)/braintransfer run --profile "$(PROFILE)" $(if $(DATA),--data "$(DATA)") $(if $(JOBS),--jobs $(JOBS))
-	@$(BIN)/braintransfer book
-	@echo "The book is at $(CURDIR)/_build/html/index.html"
+	@$(BIN)/braintransfer book --profile "$(PROFILE)"
 
+# Without PROFILE= from whatever has been run; prose and reference results need no run.
 book: environment
-	@$(BIN)/braintransfer book
-	@echo "The book is at $(CURDIR)/_build/html/index.html"
+	@$(BIN)/braintransfer book $(if $(filter command environment,$(origin PROFILE)),--profile "$(PROFILE)")
 
 # A file's tests stay in one process (loadfile), so that they share what its fixtures made.
 test: environment
@@ -48,14 +47,15 @@ format: environment
 environment: $(STAMP)
 
 # The stamp is written last: an installation that was cut short is taken up again by the next make.
+# --no-compile: half of pip's time goes into byte code that nothing here imports; Python makes the rest when needed.
 $(STAMP): pyproject.toml constraints.txt
 	@python=; \
-	for candidate in $(PYTHON) python3 python3.13 python3.12 python3.11 python; do \
+	for candidate in $(if $(PYTHON),$(PYTHON),python3 python3.13 python3.12 python3.11 python); do \
 	  if "$$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; \
 	  then python=$$candidate; break; fi; \
 	done; \
 	if [ -z "$$python" ]; then \
-	  echo "Needs Python 3.11, 3.12 or 3.13; found `python3 --version 2>&1 || echo none`. Install one, or say where it is: make PYTHON=/path/to/python3.11" >&2; \
+	  echo "Needs Python 3.11, 3.12 or 3.13; found `$(if $(PYTHON),$(PYTHON),python3) --version 2>/dev/null || echo none`. Install one, or say where it is: make PYTHON=/path/to/python3.11" >&2; \
 	  exit 1; \
 	fi; \
 	if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
@@ -63,7 +63,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  "$$python" -m venv --clear $(VENV) || exit 1; \
 	fi
 	@echo "Installing the pinned packages; once, some minutes."
-	@$(BIN)/python -m pip install --progress-bar off -c constraints.txt -e ".[test]"
+	@$(BIN)/python -m pip install --no-compile --progress-bar off -c constraints.txt -e ".[test]"
 	@touch $(STAMP)
 
 clean:

@@ -226,7 +226,8 @@ def _clock(seconds: float) -> str:
 def _show_progress(process: subprocess.Popen[bytes], folder: Path, every: list[plan.Stage], jobs: int) -> None:
     """One line whenever a stage is done, and one in between when nothing is for half a minute."""
     start = spoke = time.time()
-    finished = {s.folder: _manifest_time(folder, s) for s in every}
+    before = {s.folder: _manifest_time(folder, s) for s in every}
+    announced: set[str] = set()
     seen: dict[str, list[float]] = {}
     total = len(every)
 
@@ -247,9 +248,9 @@ def _show_progress(process: subprocess.Popen[bytes], folder: Path, every: list[p
         ended = process.poll() is not None
         for stage in every:
             now = _manifest_time(folder, stage)
-            if now is None or now == finished[stage.folder]:
+            if now is None or now == before[stage.folder] or stage.folder in announced:
                 continue
-            finished[stage.folder] = now
+            announced.add(stage.folder)
             manifest = read_manifest(folder / stage.folder) or {}
             took = float(manifest.get("wall_seconds") or manifest.get("seconds") or 0)
             seen.setdefault(stage.name.split("_")[0], []).append(took)

@@ -117,14 +117,17 @@ def compare(settings: CompareSettings, report: Callable[[str], None] = print) ->
         targets = list(dict.fromkeys(t for t, _ in cells))
         facts = _facts(settings, targets)
         simple = _baselines(settings, targets, folder, key, report)
-        weighed = claims.evaluate(claims.load(rules), results, learned(settings), simulated=facts["simulated"])
+        known = learned(settings)
+        real_or_not = {"simulated": facts["simulated"], "semisynthetic": {t for t, k in facts["kinds"].items() if k == "semi-synthetic"}}
+        weighed = claims.evaluate(claims.load(rules), results, known, **real_or_not)
         atomic_write_json(folder / "claims.json", weighed.contrasts)
         atomic_write_json(folder / "claims_summary.json", weighed.summary)
         atomic_write_json(settings.run / "run.json", facts)
         made = tables.comparison_tables(results, simple, settings.run)
         for name, table in made.items():
             write_table(folder / f"{name}.csv", table)
-        write_table(folder / "learned.csv", _learned_table(learned(settings)))
+        write_table(folder / "learned.csv", _learned_table(known))
+        write_table(folder / "robustness.csv", claims.robustness(claims.load(rules), results, known, **real_or_not))
     return Comparison(folder, results, simple, made, weighed.contrasts, facts, key, code, inputs)
 
 

@@ -25,9 +25,7 @@ def slice_probabilities(network: nn.Module, images: np.ndarray, machine: Machine
     with torch.inference_mode():
         for start in range(0, len(images), INFERENCE_BATCH):
             batch = torch.from_numpy(np.ascontiguousarray(images[start : start + INFERENCE_BATCH])).to(machine.device)
-            inputs = normalise(batch)
-            if machine.channels_last:
-                inputs = inputs.contiguous(memory_format=torch.channels_last)
+            inputs = machine.arrange(normalise(batch))
             with machine.autocast():
                 logits = network(inputs)
             parts.append(torch.softmax(logits.float(), dim=1).cpu().numpy())

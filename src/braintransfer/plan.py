@@ -88,7 +88,7 @@ def stages(profile: Profile, run: str, data: str, cells: Sequence[tuple[str, str
         domain, task = study.domain_task(source)
         if not domain:
             continue
-        parameters = {**common, "domain": domain, "encoder": profile.encoder, "seeds": profile.seeds, **profile.pretrain.model_dump()}
+        parameters = {**common, "domain": domain, "encoder": profile.encoder, "seeds": profile.seeds, "images": profile.source_images, **profile.pretrain.model_dump()}
         made.append(Stage(f"pretrain_{task}", f"sources/main/{source}", f"pre-train {source}", parameters, (f"data/{domain}",)))
 
     for target, source in cells:

@@ -28,6 +28,8 @@ from braintransfer.store import Store, StoreWriter, open_store, target_folds
 
 #: Share of a source's groups (people, photographs, blocks) that is held out to see whether it learned.
 VALIDATION_SHARE = 0.15
+#: Voxel size of simulated scans in parts of the working grid's: as in life, a scan is finer than what the network sees.
+OWN_SPACING = 0.75
 
 
 def prepare(settings: PrepareSettings, report: Callable[[str], None] = print) -> Store:
@@ -120,7 +122,7 @@ def _fill_target(settings: PrepareSettings, recipe: recipes.Recipe, report: Call
     cut = 0
     tick = _progress(report, "scans")
     seed = study.stream_seed(settings.seed, recipe.name)
-    for n, item in enumerate(recipes.scans(recipe, settings.data_root, settings.subjects, seed), 1):
+    for n, item in enumerate(recipes.scans(recipe, settings.data_root, settings.subjects, seed, OWN_SPACING * settings.spacing), 1):
         grid = volumes.working_grid(item.image, item.brain, settings.spacing, (height, width))
         brain = volumes.labels_to_grid(item.brain.astype(np.uint8), item.image.affine, grid, 1) > 0
         image = volumes.to_uint8(volumes.to_grid(item.image.data, item.image.affine, grid), brain)

@@ -16,7 +16,7 @@ from torch import nn
 from braintransfer import study, training
 from braintransfer.errors import BadInput
 from braintransfer.machine import Machine, load_or_measure
-from braintransfer.network import build_classifier, build_unet
+from braintransfer.network import CHANNELS, NORMALISATION, build_classifier, build_unet
 from braintransfer.provenance import (
     atomic_write_bytes,
     atomic_write_json,
@@ -108,18 +108,18 @@ def _row(
     )  # fmt: skip
     held_out = store.rows(store.subjects("validation"))
     learned = training.held_out_performance(
-        task, network, *store.load(held_out), labels[held_out], machine=machine, crop=settings.crop, mean_image=_mean(store, rows)
+        task, network, *store.load(held_out), labels[held_out], machine=machine, mean_image=_mean(store, rows)
     )
     report("  held out: " + ", ".join(f"{k} {v:.3f}" for k, v in learned.items() if isinstance(v, float)))
     n_images = len(rows)
     plan = EncoderPlan(
-        encoder=settings.encoder, channels=3, normalisation="(x-127)/128", source=source, n_images=n_images, task=task,
+        encoder=settings.encoder, channels=CHANNELS, normalisation=NORMALISATION, source=source, n_images=n_images, task=task,
         arm=settings.arm, seed=seed,
     )  # fmt: skip
     save_encoder(folder / "encoder.safetensors", network, plan)
     write_table(folder / "history.csv", history.to_frame())
     atomic_write_json(folder / "learned.json", learned)
-    _save_pictures(folder / "examples.npz", task, network, store, held_out, labels, machine, settings.crop)
+    _save_pictures(folder / "examples.npz", task, network, store, held_out, labels, machine)
     write_manifest(
         folder, stage=name, key=key, parameters=parameters, code=code, inputs=inputs, device=machine.device,
         precision=machine.precision, threads=machine.threads, seconds=round(time.perf_counter() - start, 1),
@@ -134,11 +134,11 @@ def _mean(store: Store, rows: np.ndarray) -> np.ndarray:
 
 
 def _save_pictures(
-    path: Path, task: str, network: nn.Module, store: Store, rows: np.ndarray, labels: np.ndarray, machine: Machine, crop: int
+    path: Path, task: str, network: nn.Module, store: Store, rows: np.ndarray, labels: np.ndarray, machine: Machine
 ) -> None:
     chosen = rows[np.linspace(0, len(rows) - 1, min(SHOWN, len(rows))).astype(int)]
     images, masks = store.load(chosen)
-    pictures = training.held_out_pictures(task, network, images, machine=machine, crop=crop)
+    pictures = training.held_out_pictures(task, network, images, machine=machine)
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer, images=images, references=masks, labels=labels[chosen], names=np.array(class_names(store), dtype=np.str_), **pictures

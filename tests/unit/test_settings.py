@@ -95,6 +95,7 @@ def test_the_defaults_of_the_notebooks_are_the_demo_profile() -> None:
     for stage in ("pretrain_classification", "pretrain_segmentation", "pretrain_selfsupervised"):
         given = literals(stage)
         assert {k: given[k] for k in ("steps", "batch", "learning_rate", "crop")} == demo.pretrain.model_dump()
+        assert given["images"] == demo.source_images
         assert given["seeds"] == demo.seeds and given["encoder"] == demo.encoder
     given = literals("finetune")
     assert {k: given[k] for k in ("steps", "batch", "learning_rate", "crop")} == demo.finetune.model_dump()

@@ -1,0 +1,73 @@
+"""Data sets as recipes: one YAML each, and the few loaders that they name. The door to this package."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from braintransfer.errors import BadInput
+from braintransfer.recipes.checking import check, input_files, list_recipes, missing
+from braintransfer.recipes.downloads import get
+from braintransfer.recipes.pictures import composited_images, folder_images
+from braintransfer.recipes.samples import SourceImage, SubjectScan
+from braintransfer.recipes.scans import folder_scans
+from braintransfer.recipes.schema import Recipe, load_recipe
+from braintransfer.recipes.splitting import block_split, source_split
+
+__all__ = [
+    "Recipe", "SourceImage", "SubjectScan", "block_split", "check", "get", "images", "input_files", "list_recipes",
+    "load_recipe", "missing", "scans", "source_split",
+]  # fmt: skip
+
+
+def images(recipe: Recipe, data_root: Path | str | None, n: int, size: int, seed: int) -> Iterator[SourceImage]:
+    """`n` pictures of a source (0: all there are), square with `size` pixels a side; the same for the same `seed`.
+
+    Each has a group (`subject`), a mask of 0/1 and a class. BadInput when the recipe is not a set of pictures.
+    """
+    if recipe.kind == "images":
+        yield from folder_images(recipe, data_root, n, size, seed)
+    elif recipe.kind == "composited" and recipe.composite is not None:
+        photographs = load_recipe(recipe.composite.photographs, data_root)
+        yield from composited_images(recipe, photographs, data_root, n, size, seed)
+    elif recipe.kind == "simulated" and recipe.generator in ("natural", "mri"):
+        from braintransfer import simulate
+
+        generate = simulate.simulated_natural if recipe.generator == "natural" else simulate.simulated_mri
+        yield from generate(n, size, seed)
+    else:
+        raise BadInput(f"recipe {recipe.name} ({recipe.kind}) gives scans, not pictures; choose another for this source")
+
+
+def scans(
+    recipe: Recipe,
+    data_root: Path | str | None,
+    limit: int,
+    seed: int,
+    spacing: float = 2.0,
+    contrast: str | float | None = None,
+) -> Iterator[SubjectScan]:
+    """The scans of `limit` people of a target (0: everybody), each on its own grid; the same for the same `seed`.
+
+    `spacing` (mm) is that of simulated scans only; `contrast` ("real", "demo" or a number; 1.0 for the null check) that
+    of inserted lesions only. BadInput when the recipe holds pictures.
+    """
+    if recipe.kind == "volumes":
+        yield from folder_scans(recipe, data_root, limit, seed)
+    elif recipe.kind == "semisynthetic" and recipe.lesions is not None:
+        from braintransfer.recipes.semisynthetic import semisynthetic_scans
+
+        background = load_recipe(recipe.lesions.background, data_root)
+        libraries = [
+            (library, load_recipe(library.recipe, data_root).root(data_root) / library.folder)
+            for library in recipe.lesions.libraries
+        ]
+        chosen = "real" if contrast is None else contrast
+        yield from semisynthetic_scans(recipe, background, libraries, data_root, limit, seed, chosen)  # type: ignore[arg-type]
+    elif recipe.kind == "simulated" and recipe.generator in ("stroke", "ms", "anatomy"):
+        from braintransfer import simulate
+
+        drawn = "demo" if contrast is None else contrast
+        yield from simulate.simulated_target(recipe.generator, limit, spacing, seed, drawn)  # type: ignore[arg-type]
+    else:
+        raise BadInput(f"recipe {recipe.name} ({recipe.kind}) gives pictures, not scans; choose another for this target")

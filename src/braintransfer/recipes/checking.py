@@ -1,0 +1,176 @@
+"""Which sets are there, and what is missing, doubled, misaligned or mislabelled in one: plain sentences, all at once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from braintransfer.errors import BadInput
+from braintransfer.recipes.files import how_to_get, match_files, people_of, picture_files, scan_files
+from braintransfer.recipes.pictures import read_picture, read_picture_mask
+from braintransfer.recipes.scans import read_subject_scan
+from braintransfer.recipes.schema import Library, Recipe, every_recipe, load_recipe
+from braintransfer.recipes.splitting import HELD_OUT
+from braintransfer.volumes import read_mask
+
+
+def list_recipes(data_root: Path | str | None = None) -> list[dict[str, str]]:
+    """Rows of name, title, kind, licence, size, access, cells and `present` (present, missing, built-in or template)."""
+    rows = []
+    for recipe in every_recipe(data_root):
+        if recipe.kind == "simulated":
+            present = "built-in"
+        elif recipe.template and recipe.bundled:
+            present = "template"
+        else:
+            present = "missing" if missing(recipe, data_root) else "present"
+        rows.append(
+            {
+                "name": recipe.name, "title": recipe.title, "kind": recipe.kind, "licence": recipe.licence,
+                "size": recipe.access.size, "access": recipe.access.how, "cells": " ".join(recipe.cells), "present": present,
+            }
+        )  # fmt: skip
+    return rows
+
+
+def _needed(recipe: Recipe, data_root: Path | str | None) -> list[tuple[Recipe, Library | None]]:
+    """The sets of files that a recipe stands on: itself, or the photographs, backgrounds and libraries that it names."""
+    if recipe.kind == "simulated":
+        return []
+    if recipe.composite is not None:
+        return [(load_recipe(recipe.composite.photographs, data_root), None)]
+    if recipe.lesions is not None:
+        libraries = [(load_recipe(x.recipe, data_root), x) for x in recipe.lesions.libraries]
+        return [(load_recipe(recipe.lesions.background, data_root), None), *libraries]
+    if recipe.kind == "masks":
+        return [(recipe, Library(recipe=recipe.name, pattern=recipe.patterns.mask))]
+    return [(recipe, None)]
+
+
+def missing(recipe: Recipe, data_root: Path | str | None) -> str:
+    """One line that says what is not there at all and how to get it; empty when the set can be started on."""
+    for part, library in _needed(recipe, data_root):
+        if data_root is None:
+            return f"recipe {recipe.name} needs a folder of data sets; give it with --data (make: DATA=)"
+        folder = part.root(data_root) / (library.folder if library else "")
+        pattern = library.pattern if library else ""
+        if not folder.is_dir() or (pattern and not match_files(folder, pattern)):
+            return f"{folder}: data of {recipe.name} is missing; {how_to_get(part)}"
+        if library is None:
+            try:
+                _files(part, data_root)
+            except BadInput as error:
+                return str(error)
+    return ""
+
+
+def _files(recipe: Recipe, data_root: Path | str | None) -> list[Path]:
+    root = recipe.root(data_root)
+    tables = [root / t.file for t in (recipe.people, recipe.samples) if t is not None]
+    if recipe.kind == "images":
+        pictures = picture_files(recipe, data_root)
+        return tables + [p for f in pictures for p in (f.image, f.mask) if p is not None]
+    return tables + [p for f in scan_files(recipe, data_root) for p in (f.image, f.mask, f.brain) if p is not None]
+
+
+def input_files(recipe: Recipe, data_root: Path | str | None) -> list[Path]:
+    """Every file that the recipe reads (all masks of its libraries too), sorted; empty for simulated sets."""
+    found: set[Path] = set()
+    for part, library in _needed(recipe, data_root):
+        if library is None:
+            found.update(_files(part, data_root))
+        else:
+            found.update(path for path, _ in match_files(part.root(data_root) / library.folder, library.pattern))
+    return sorted(found)
+
+
+def check(recipe: Recipe, data_root: Path | str | None) -> list[str]:
+    """Walk a set and say in plain sentences what is wrong with it, every bad file at once; empty when all is well."""
+    sentences: list[str] = []
+    for part, library in _needed(recipe, data_root):
+        try:
+            if library is not None:
+                sentences += _check_library(part, library, data_root)
+            elif part.kind == "images":
+                sentences += _check_pictures(part, data_root)
+            else:
+                sentences += _check_scans(part, data_root)
+        except BadInput as error:  # the walk itself could not start
+            sentences.append(str(error))
+    return list(dict.fromkeys(sentences))
+
+
+def _check_scans(recipe: Recipe, data_root: Path | str | None) -> list[str]:
+    files = scan_files(recipe, data_root)
+    sentences = [*_doubled((f.scan for f in files), "scan")]
+    have = {f.scan for f in files} | {f.subject for f in files}
+    root = recipe.root(data_root)
+    for name in people_of(recipe, root):
+        if name not in have and not recipe.only:
+            sentences.append(f"{root}: {name} stands in the table of people but has no scan; get it, or take the row out")
+    pictures: dict[str, list[str]] = {}
+    for f in files:
+        try:
+            item = read_subject_scan(recipe, f)
+        except BadInput as error:
+            sentences.append(str(error))
+            continue
+        pictures.setdefault(hashlib.sha256(item.image.data.tobytes()).hexdigest(), []).append(f.scan)
+        if f.mask is not None and not item.mask.any():
+            sentences.append(f"{f.mask}: mask is empty (no labelled voxel); leave the scan out if it should not be")
+        labelled = int((item.mask > 0).sum())
+        outside = int(((item.mask > 0) & ~item.brain).sum())
+        if labelled and outside > 0.1 * labelled:
+            sentences.append(f"{f.mask}: {100 * outside / labelled:.0f} % of the labelled voxels lie outside the brain; misaligned?")
+    sentences += [f"{root}: scans {' and '.join(n)} are the same picture; keep one" for n in pictures.values() if len(n) > 1]
+    return sentences
+
+
+def _check_pictures(recipe: Recipe, data_root: Path | str | None) -> list[str]:
+    files = picture_files(recipe, data_root)
+    root = recipe.root(data_root)
+    sentences = [*_doubled((f.image.relative_to(root).as_posix() for f in files), "sample")]
+    seen: dict[str, list[str]] = {}
+    for f in files:
+        try:
+            image = read_picture(f.image)
+            if f.mask is not None:
+                read_picture_mask(f.mask, recipe.mask_values, (image.shape[0], image.shape[1]))
+        except BadInput as error:
+            sentences.append(str(error))
+            continue
+        seen.setdefault(hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest(), []).append(
+            f"{f.group}/{f.sample}" if f.group not in (f.sample, "") else f.sample
+        )
+    sentences += [f"{root}: {' and '.join(names)} are the same picture; keep one" for names in seen.values() if len(names) > 1]
+    if recipe.split.method == "part" and not any(f.group.split("/")[0] in HELD_OUT for f in files):
+        sentences.append(f"{root}: no folder named {' or '.join(HELD_OUT)} holds pictures; nothing could be held out")
+    return sentences
+
+
+def _check_library(recipe: Recipe, library: Library, data_root: Path | str | None) -> list[str]:
+    folder = recipe.root(data_root) / library.folder
+    found = match_files(folder, library.pattern)
+    if not found:
+        return [f"{folder}: no lesion mask fits {library.pattern}; {how_to_get(recipe)}"]
+    sentences = []
+    for path, _ in found:
+        try:
+            if not read_mask(path, values={0, 1}).any():
+                sentences.append(f"{path}: mask is empty; take it out")
+        except BadInput as error:
+            sentences.append(str(error))
+    return sentences
+
+
+def _doubled(names: Iterable[str], what: str) -> list[str]:
+    seen: set[str] = set()
+    twice = []
+    for name in names:
+        if name in seen:
+            twice.append(f"{what} {name} is there twice; keep one")
+        seen.add(name)
+    return twice

@@ -1,0 +1,142 @@
+"""Pictures of a source, one after another: from folders, or photographs composited from other photographs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from braintransfer import study
+from braintransfer.errors import BadInput
+from braintransfer.recipes.files import PictureFiles, picture_files
+from braintransfer.recipes.samples import SourceImage
+from braintransfer.recipes.schema import MaskValues, Recipe
+from braintransfer.recipes.splitting import HELD_OUT
+
+
+def read_picture(path: Path) -> np.ndarray:
+    """A picture as uint8 (H, W) or (H, W, 3). BadInput, one line, when it is missing, torn or no picture."""
+    try:
+        with Image.open(path) as image:
+            image.load()
+            grey = image.mode in ("L", "1", "I", "F", "I;16")
+            if image.mode in ("I", "F", "I;16"):
+                raise BadInput(f"{path}: picture has {image.mode} pixels, not 8 bits; save it with 8 bits a channel")
+            return np.asarray(image.convert("L" if grey else "RGB"))
+    except FileNotFoundError as error:
+        raise BadInput(f"{path}: picture is missing; get the whole set, or take it out of the table") from error
+    except UnidentifiedImageError as error:
+        raise BadInput(f"{path}: not a picture; download it again or take it out") from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise BadInput(f"{path}: picture is torn ({error}); download it again or take it out") from error
+
+
+def read_picture_mask(path: Path, values: MaskValues, shape: tuple[int, int]) -> np.ndarray:
+    """A mask as uint8 (H, W), 0 background and 1 object. BadInput for another size than `shape` or unexpected values."""
+    try:
+        with Image.open(path) as image:
+            image.load()
+            mask = np.asarray(image if image.mode in ("L", "P", "1", "I") else image.convert("L"))
+    except FileNotFoundError as error:
+        raise BadInput(f"{path}: mask is missing; get the whole set, or take its sample out of the table") from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise BadInput(f"{path}: mask is torn or no picture ({error}); download it again or take it out") from error
+    if mask.shape != shape:
+        raise BadInput(f"{path}: mask is {mask.shape[1]} x {mask.shape[0]}, its picture {shape[1]} x {shape[0]}; mend the pair")
+    if values.threshold is not None:
+        return (mask > values.threshold).astype(np.uint8)
+    known = {*values.foreground, *values.background, *values.ignore}
+    odd = sorted({int(v) for v in np.unique(mask)} - known)
+    if odd:
+        shown = ", ".join(map(str, odd[:5]))
+        raise BadInput(
+            f"{path}: mask holds unexpected values {shown}; expected {sorted(known)}, or set `mask_values: {{threshold: 127}}` "
+            "in the recipe for masks saved as 0/255"
+        )
+    return np.isin(mask, values.foreground).astype(np.uint8)
+
+
+def _square(array: np.ndarray, size: int, smooth: bool = True) -> np.ndarray:
+    """The central square, resized to `size`, antialiased."""
+    height, width = array.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    cut = array[top : top + side, left : left + side]
+    if side == size:
+        return np.ascontiguousarray(cut)
+    return np.asarray(Image.fromarray(np.ascontiguousarray(cut)).resize((size, size), Image.Resampling.BILINEAR))
+
+
+def stretched(image: np.ndarray, percentiles: tuple[float, float]) -> np.ndarray:
+    """Grey values with two percentiles of those above 0 drawn out to 1..255; what is 0 stays 0. uint8 in, uint8 out."""
+    above = image[image > 0]
+    if above.size == 0:
+        return image
+    low, high = np.percentile(above, percentiles)
+    scaled = 1 + (image.astype(np.float32) - low) * (254 / max(float(high - low), 1.0))
+    return np.where(image > 0, np.clip(np.round(scaled), 1, 255), 0).astype(np.uint8)
+
+
+def read_source_image(recipe: Recipe, files: PictureFiles, size: int) -> SourceImage:
+    """One picture with its mask, both as squares of `size` pixels; a mask of zeros where the set has none."""
+    image = read_picture(files.image)
+    mask = np.zeros(image.shape[:2], np.uint8)
+    if files.mask is not None:
+        mask = read_picture_mask(files.mask, recipe.mask_values, (image.shape[0], image.shape[1]))
+    if recipe.stretch is not None:
+        image = stretched(image, recipe.stretch)
+    small = (_square(mask * np.uint8(255), size) > 127).astype(np.uint8)
+    return SourceImage(files.group, files.sample, _square(image, size), small, files.label)
+
+
+def folder_images(recipe: Recipe, data_root: Path | str | None, n: int, size: int, seed: int) -> Iterator[SourceImage]:
+    """`n` pictures of the set drawn with `seed` (0: all), in the set's own order; square, `size` pixels."""
+    files = picture_files(recipe, data_root)
+    if n > len(files):
+        raise BadInput(f"recipe {recipe.name}: {n} images asked for, {len(files)} are there; ask for fewer")
+    chosen = np.sort(study.stream(seed, "which-images").permutation(len(files))[:n]) if n else np.arange(len(files))
+    for i in chosen:
+        yield read_source_image(recipe, files[i], size)
+
+
+def composited_images(
+    recipe: Recipe, photographs: Recipe, data_root: Path | str | None, n: int, size: int, seed: int,
+    validation_share: float = 0.15,
+) -> Iterator[SourceImage]:  # fmt: skip
+    """`n` composites, of which the last `validation_share` come from held-out photographs only.
+
+    Each takes two photographs of different classes; photographs come round before any is used again. The subject is
+    `train/<number>` or `val/<number>`, so that the split of parts keeps photographs apart.
+    """
+    from braintransfer.simulate.scenes import composite
+
+    files = picture_files(photographs, data_root)
+    parts = {"train": [f for f in files if f.group.split("/")[0] not in HELD_OUT]}
+    parts["val"] = [f for f in files if f.group.split("/")[0] in HELD_OUT]
+    held_out = max(1, round(validation_share * n))
+    number = 0
+    for part, count in (("train", n - held_out), ("val", held_out)):
+        if len({f.label for f in parts[part]}) < 2:
+            raise BadInput(f"recipe {recipe.name}: photographs of {photographs.name} need two classes in `{part}`; get the set")
+        rng = study.stream(seed, f"composite-{part}")
+        rounds = _pairs(parts[part], rng)
+        for _ in range(count):
+            chosen = next(rounds)
+            photos = [read_picture(f.image) for f in chosen]
+            photos = [np.repeat(p[..., None], 3, axis=2) if p.ndim == 2 else p for p in photos]
+            image, mask, label = composite(rng, photos, [f.label for f in chosen], size)
+            yield SourceImage(f"{part}/{number:05d}", f"{number:05d}", image, mask, label)
+            number += 1
+
+
+def _pairs(files: list[PictureFiles], rng: np.random.Generator) -> Iterator[tuple[PictureFiles, PictureFiles]]:
+    """Endless pairs of photographs of different classes, each photograph once a round as the first of a pair."""
+    while True:
+        for i in rng.permutation(len(files)):
+            first = files[i]
+            second = first
+            while second.label == first.label:
+                second = files[int(rng.integers(len(files)))]
+            yield first, second

@@ -1,0 +1,81 @@
+"""Where a scan lies in MNI space: the template's T1 aligned to it, affinely, at 4 mm."""
+
+from __future__ import annotations
+
+import importlib.resources
+from dataclasses import dataclass
+from functools import lru_cache
+
+import nibabel as nib
+import numpy as np
+
+from braintransfer.errors import BadInput
+from braintransfer.volumes import Scan, resample
+
+SPACING_MM = 4.0
+#: Below this Dice between the brain and the template's brain, the alignment failed.
+LEAST_OVERLAP = 0.85
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """`scan_to_template`: (4, 4), world mm of the scan to MNI mm. `overlap`: Dice of the two brains."""
+
+    scan_to_template: np.ndarray
+    overlap: float
+
+
+@lru_cache(maxsize=1)
+def _template() -> tuple[np.ndarray, np.ndarray]:
+    """nilearn's skull-stripped MNI152 T1 at 4 mm, read from its wheel: importing nilearn costs seconds."""
+    folder = importlib.resources.files("nilearn") / "datasets" / "data"
+    with importlib.resources.as_file(folder / "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz") as path:
+        image = nib.load(path)
+        return _coarse(np.asarray(image.dataobj, np.float32), np.asarray(image.affine))  # type: ignore[attr-defined]
+
+
+def _coarse(data: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The volume at 4 mm along its own axes, smoothed first, with its new affine."""
+    steps = SPACING_MM / np.linalg.norm(affine[:3, :3], axis=0)
+    x, y, z = (int(n) for n in np.ceil(np.array(data.shape) / steps))
+    coarse = affine @ np.diag([*steps, 1.0])
+    coarse[:3, 3] += affine[:3, :3] @ ((steps - 1) / 2)
+    return resample(data, affine, (x, y, z), coarse), coarse
+
+
+def align_to_template(scan: Scan, brain: np.ndarray) -> Alignment:
+    """Align a skull-stripped scan to MNI152 by mutual information: centres of mass, then rigid, then affine (dipy).
+
+    brain: bool (X, Y, Z) on the scan's grid. The same scan gives the same alignment. BadInput when the brains do not meet.
+    """
+    from dipy.align.imaffine import AffineRegistration, MutualInformationMetric, transform_centers_of_mass
+    from dipy.align.transforms import AffineTransform3D, RigidTransform3D
+
+    moving, moving_affine = _template()
+    still, still_affine = _coarse(np.where(brain, np.maximum(scan.data, 0), 0), scan.affine)
+    mapping = transform_centers_of_mass(still, still_affine, moving, moving_affine)
+    # Fewer rigid steps stop up to 14 mm away on some people (tried); more change nothing.
+    for transform, steps in ((RigidTransform3D(), [60]), (AffineTransform3D(), [120])):
+        search = AffineRegistration(
+            metric=MutualInformationMetric(nbins=32), level_iters=steps, sigmas=[0.0], factors=[1], verbosity=0
+        )
+        mapping = search.optimize(
+            still, moving, transform, None, static_grid2world=still_affine, moving_grid2world=moving_affine,
+            starting_affine=mapping.affine,
+        )  # fmt: skip
+    overlap = _overlap(mapping.affine, still, still_affine, moving, moving_affine)
+    if overlap < LEAST_OVERLAP:
+        raise BadInput(
+            f"{scan.path}: alignment to MNI152 failed (brains overlap with Dice {overlap:.2f}, {LEAST_OVERLAP} needed); "
+            "check orientation and skull-stripping"
+        )
+    return Alignment(np.asarray(mapping.affine), overlap)
+
+
+def _overlap(
+    mapping: np.ndarray, still: np.ndarray, still_affine: np.ndarray, moving: np.ndarray, moving_affine: np.ndarray
+) -> float:
+    shape = (still.shape[0], still.shape[1], still.shape[2])
+    template = resample(moving > 0.1 * moving.max(), np.linalg.inv(mapping) @ moving_affine, shape, still_affine) > 0.5
+    own = still > 0.1 * still.max()
+    return float(2 * (own & template).sum() / max(own.sum() + template.sum(), 1))

@@ -1,0 +1,479 @@
+"""The tables of the book: results in long form become means with intervals, one row a source."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from braintransfer import statistics
+from braintransfer.errors import BadInput
+from braintransfer.provenance import read_manifest
+from braintransfer.study import (
+    CLASS_TITLES,
+    DETECTED,
+    DOMAINS,
+    HEADLINE,
+    IMAGENET_IMAGES,
+    RESULT_COLUMNS,
+    SOURCES,
+    TARGETS,
+    TASKS,
+)
+
+#: How sources, targets and metrics are called in the book. The same words stand in figures, tables and prose.
+SOURCE_TITLES = {
+    "scratch": "random weights (scratch)",
+    "imagenet": "ImageNet",
+    "natural-classification": "natural · classification",
+    "natural-segmentation": "natural · segmentation",
+    "natural-selfsupervised": "natural · self-supervised",
+    "mri-classification": "MRI · classification",
+    "mri-segmentation": "MRI · segmentation",
+    "mri-selfsupervised": "MRI · self-supervised",
+}
+TARGET_TITLES = {"stroke": "Stroke lesions", "ms": "MS lesions", "anatomy": "Brain anatomy"}
+#: The same inside a sentence.
+TARGET_WORDS = {"stroke": "stroke lesions", "ms": "MS lesions", "anatomy": "brain anatomy"}
+METRIC_TITLES = {
+    "dice": "Dice",
+    "iou": "IoU",
+    "miou": "mIoU",
+    "lesion_sensitivity": "lesion sensitivity",
+    "lesion_precision": "lesion precision",
+    "lesion_f1": "lesion F1",
+    "fp_per_scan": "false positives a scan",
+    "volume_error_ml": "volume error (mL)",
+    "volume_error_abs_ml": "absolute volume error (mL)",
+    "fp_volume_ml": "false-positive volume (mL)",
+    "surface_dice_2mm": "surface Dice at 2 mm",
+    "hd95_mm": "HD95 (mm)",
+    "brier": "Brier score",
+    "ece": "calibration error",
+}
+BASELINE_TITLES = {
+    "empty": "empty prediction",
+    "threshold": "one intensity threshold",
+    "prior_map": "prior map",
+    "ceiling": "resolution ceiling",
+}
+DETECTION_METRICS = ("lesion_sensitivity", "lesion_precision", "lesion_f1", "fp_per_scan")
+SUMMARY_COLUMNS = ("target", "source", "metric", "class", "mean", "lower", "upper", "n", "seeds", "left_out")
+_TEXT_COLUMNS = ("profile", "arm", "encoder", "source", "domain", "task", "target", "subject", "metric", "class")
+
+
+def read_results(path: Path) -> pd.DataFrame:
+    """`results.csv` or `all.csv.gz` of a run, text columns as text (an empty class is "", never NaN).
+
+    BadInput when the file is missing, unreadable or lacks a column.
+    """
+    if not path.is_file():
+        raise BadInput(f"{path} is missing; finish the run first: braintransfer status")
+    try:
+        frame = pd.read_csv(
+            path, dtype={name: str for name in _TEXT_COLUMNS}, keep_default_na=False, na_values={"value": [""]}
+        )
+    except (ValueError, OSError) as error:
+        raise BadInput(f"{path} cannot be read as CSV ({error}); run the compare stage again") from None
+    missing = [name for name in RESULT_COLUMNS if name not in frame.columns]
+    if missing:
+        raise BadInput(f"{path} lacks the column {missing[0]}; run the compare stage again")
+    return frame
+
+
+def subject_by_seed(
+    results: pd.DataFrame, source: str, target: str, metric: str, class_: str = "", arm: str = "main"
+) -> pd.DataFrame:
+    """Values of one cell: one row a subject, one column a seed; a subject tested in several folds is averaged."""
+    cell = results[
+        (results["arm"] == arm)
+        & (results["source"] == source)
+        & (results["target"] == target)
+        & (results["metric"] == metric)
+        & (results["class"] == class_)
+    ]
+    return cell.groupby(["subject", "seed"])["value"].mean().unstack("seed")
+
+
+def _complete(values: pd.DataFrame) -> np.ndarray:
+    # The estimator needs a value for each subject and seed; subjects without (an empty reference, or nothing
+    # predicted where precision is asked) are left out and counted.
+    return values.dropna(axis=0, how="any").to_numpy(dtype=float)
+
+
+def _summary_row(target: str, source: str, metric: str, class_: str, values: pd.DataFrame) -> dict[str, Any]:
+    complete = _complete(values)
+    row: dict[str, Any] = {"target": target, "source": source, "metric": metric, "class": class_}
+    if complete.size == 0:
+        return row | {
+            "mean": math.nan,
+            "lower": math.nan,
+            "upper": math.nan,
+            "n": 0,
+            "seeds": values.shape[1],
+            "left_out": len(values),
+        }
+    interval = statistics.mean_interval(complete)
+    return row | {
+        "mean": float(interval.estimate),
+        "lower": float(interval.lower),
+        "upper": float(interval.upper),
+        "n": complete.shape[0],
+        "seeds": complete.shape[1],
+        "left_out": len(values) - complete.shape[0],
+    }
+
+
+def summarise(
+    results: pd.DataFrame, metrics: Sequence[str], *, targets: Iterable[str] = TARGETS, arm: str = "main"
+) -> pd.DataFrame:
+    """Mean and 95 % interval of every source, target, metric and class that `results` holds.
+
+    Columns: target, source, metric, class, mean, lower, upper, n (subjects), seeds, left_out (subjects without a value
+    in some seed). Rows follow the study's order. Intervals: `statistics.mean_interval` (two-way random effects).
+    """
+    wanted = results[(results["arm"] == arm) & results["metric"].isin(metrics)]
+    cells: dict[Any, pd.DataFrame] = dict(iter(wanted.groupby(["target", "source", "metric", "class"], sort=True)))
+    rows = [
+        _summary_row(target, source, metric, key[3], subject_by_seed(cells[key], source, target, metric, key[3], arm))
+        for target in targets
+        for source in SOURCES
+        for metric in metrics
+        for key in cells
+        if key[:3] == (target, source, metric)
+    ]
+    return pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS))
+
+
+def accuracy_table(results: pd.DataFrame, arm: str = "main") -> pd.DataFrame:
+    """Segmentation accuracy (Dice, IoU, mIoU, surface Dice; whichever is there), all targets and sources."""
+    return summarise(results, ("dice", "iou", "miou", "surface_dice_2mm"), arm=arm)
+
+
+def detection_table(results: pd.DataFrame, arm: str = "main") -> pd.DataFrame:
+    """Lesion detection on stroke and ms: sensitivity first, always beside precision, F1 and false positives."""
+    return summarise(results, DETECTION_METRICS, targets=DETECTED, arm=arm)
+
+
+def secondary_table(results: pd.DataFrame, arm: str = "main") -> pd.DataFrame:
+    """Volume error, false-positive volume, HD95 and calibration, all targets and sources."""
+    metrics = ("volume_error_ml", "volume_error_abs_ml", "fp_volume_ml", "hd95_mm", "brier", "ece")
+    return summarise(results, metrics, arm=arm)
+
+
+def difference_table(results: pd.DataFrame, reference: str = "mri-segmentation", arm: str = "main") -> pd.DataFrame:
+    """Paired differences `reference` minus each other source on each target's headline metric.
+
+    Columns: target, metric, A, B, mean, lower, upper, n, seeds. Only subjects and seeds that both sources have.
+    """
+    rows = []
+    for target in TARGETS:
+        metric = HEADLINE[target]
+        ours = subject_by_seed(results, reference, target, metric, arm=arm)
+        for source in SOURCES:
+            theirs = subject_by_seed(results, source, target, metric, arm=arm)
+            if source == reference or ours.empty or theirs.empty:
+                continue
+            difference = (ours - theirs).dropna(axis=1, how="all")
+            complete = _complete(difference)
+            if complete.size == 0:
+                continue
+            interval = statistics.paired_difference(complete)
+            rows.append(
+                {
+                    "target": target,
+                    "metric": metric,
+                    "A": reference,
+                    "B": source,
+                    "mean": float(interval.estimate),
+                    "lower": float(interval.lower),
+                    "upper": float(interval.upper),
+                    "n": complete.shape[0],
+                    "seeds": complete.shape[1],
+                }
+            )
+    return pd.DataFrame(rows, columns=["target", "metric", "A", "B", "mean", "lower", "upper", "n", "seeds"])
+
+
+def baselines_table(baselines: pd.DataFrame) -> pd.DataFrame:
+    """Mean of each baseline over subjects: trivial predictions (floor) and the resolution ceiling (roof).
+
+    baselines: long form with columns baseline, target, subject, metric, class, value (no seed: nothing is trained).
+    Returns the columns of `summarise` with the baseline's name as `source`.
+    """
+    rows = []
+    for target in TARGETS:
+        for baseline in BASELINE_TITLES:
+            cell = baselines[(baselines["target"] == target) & (baselines["baseline"] == baseline)]
+            for (metric, class_), values in cell.groupby(["metric", "class"], sort=False):
+                matrix = values.groupby("subject")[["value"]].mean()
+                rows.append(_summary_row(target, baseline, str(metric), str(class_), matrix))
+    return pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS))
+
+
+def sizes_table(results: pd.DataFrame, arm: str = "main") -> pd.DataFrame:
+    """How much stands behind each target: people tested, people trained on, folds, seeds, sources."""
+    main = results[results["arm"] == arm]
+    rows = []
+    for target in TARGETS:
+        cell = main[main["target"] == target]
+        if len(cell):
+            train = sorted({int(n) for n in cell["n_train"]})
+            rows.append(
+                {
+                    "target": target,
+                    "people tested": cell["subject"].nunique(),
+                    "people trained on": " to ".join(dict.fromkeys((str(train[0]), str(train[-1])))),
+                    "folds": cell["fold"].nunique(),
+                    "seeds": cell["seed"].nunique(),
+                    "sources": cell["source"].nunique(),
+                }
+            )
+    return pd.DataFrame(rows, columns=["target", "people tested", "people trained on", "folds", "seeds", "sources"])
+
+
+SOURCE_DATA_COLUMNS = ("source", "data set", "kind", "images", "groups", "group is", "classes", "licence")
+
+
+def source_data_table(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """The data behind each source, one row a source in the study's order, the two controls filled in.
+
+    records: one mapping a pre-trained source with the keys source, data set, kind (simulated | real), images (unique,
+    int), groups (int), "group is" (person, video, photograph, block ...), classes (int), licence.
+    The last column says how many times more images ImageNet has.
+    """
+    known = {str(record["source"]): dict(record) for record in records}
+    unknown = set(known) - set(SOURCES)
+    if unknown:
+        raise BadInput(f"source data: unknown source {sorted(unknown)[0]}; allowed: {', '.join(SOURCES)}")
+    known.setdefault(
+        "scratch",
+        {"data set": "none", "kind": "", "images": 0, "groups": 0, "group is": "", "classes": 0, "licence": ""},
+    )
+    known.setdefault(
+        "imagenet",
+        {
+            "data set": "ImageNet-1k (public weights)",
+            "kind": "real",
+            "images": IMAGENET_IMAGES,
+            "groups": IMAGENET_IMAGES,
+            "group is": "photograph",
+            "classes": 1000,
+            "licence": "weights Apache-2.0",
+        },
+    )
+    rows = []
+    for source in SOURCES:
+        if source in known:
+            images = int(known[source]["images"])
+            ratio = f"{IMAGENET_IMAGES / images:,.0f}" if images else ""
+            rows.append(
+                {name: known[source].get(name, "") for name in SOURCE_DATA_COLUMNS}
+                | {"source": source, "ImageNet is larger by": ratio}
+            )
+    return pd.DataFrame(rows, columns=[*SOURCE_DATA_COLUMNS, "ImageNet is larger by"])
+
+
+def _facts(run: Path, dataset: str) -> dict[str, Any]:
+    manifest = read_manifest(run / "data" / dataset)
+    return dict(manifest.get("facts", {})) if manifest else {}
+
+
+def data_kind(facts: Mapping[str, Any]) -> str:
+    """ "simulated" | "semi-synthetic" | "composited" | "real" from the facts in the manifest of a `prepare` stage."""
+    if facts.get("simulated"):
+        return "simulated"
+    words = f"{facts.get('recipe', '')} {facts.get('kind', '')}".replace("-", "").replace("_", "")
+    return "semi-synthetic" if "semisynthetic" in words else "composited" if "composited" in words else "real"
+
+
+def target_kinds(run: Path) -> dict[str, str]:
+    """What the numbers on each target of a run folder stand on: target -> "simulated" | "semi-synthetic" | "real".
+
+    From `run.json` (key kinds) when it says so, else from the manifests below `data/`, else from run.json's simulated.
+    """
+    described = read_json(run / "run.json", {})
+    if isinstance(described.get("kinds"), dict):
+        return {str(k): str(v) for k, v in described["kinds"].items()}
+    kinds = {}
+    for target in TARGETS:
+        facts = _facts(run, target)
+        if facts:
+            kinds[target] = data_kind(facts)
+        elif "simulated" in described:
+            kinds[target] = "simulated" if described["simulated"] else "real"
+    return kinds
+
+
+def source_records(run: Path) -> list[dict[str, Any]]:
+    """The records of `source_data_table` from a run's `prepare` manifests. A domain's tasks share one set."""
+    records = []
+    for domain in DOMAINS:
+        facts = _facts(run, domain)
+        if facts:
+            record = {
+                "data set": facts.get("title", domain),
+                "kind": data_kind(facts),
+                "images": int(facts.get("images", 0)),
+                "groups": int(facts.get("groups", 0)),
+                "group is": facts.get("group_means", ""),
+                "classes": len(facts.get("classes", ())),
+                "licence": facts.get("licence", ""),
+            }
+            records += [{"source": f"{domain}-{task}", **record} for task in TASKS]
+    return records
+
+
+def target_data_table(run: Path) -> pd.DataFrame:
+    """The data behind each target of a run folder: title, kind, people, scans, slices, spacing, licence."""
+    rows = []
+    for target in TARGETS:
+        facts = _facts(run, target)
+        if facts:
+            rows.append(
+                {
+                    "target": target,
+                    "data set": facts.get("title", target),
+                    "kind": data_kind(facts),
+                    "people": facts.get("people", ""),
+                    "scans": facts.get("scans", ""),
+                    "slices": facts.get("slices", ""),
+                    "working grid (mm)": facts.get("spacing", ""),
+                    "licence": facts.get("licence", ""),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def read_showcase(run: Path, arm: str = "main") -> pd.DataFrame:
+    """Scores of the people that are shown one by one: columns source, target, subject, seed, metric, class, value."""
+    frames = []
+    for path in sorted((run / "targets" / arm).glob("*/*/fold-*/seed-*/showcase.csv")):
+        text = {"subject": str, "scan": str, "metric": str, "class": str}
+        frame = pd.read_csv(path, dtype=text, keep_default_na=False, na_values={"value": [""]})
+        target, source, _, seed = path.parts[-5:-1]
+        frames.append(frame.assign(source=source, target=target, seed=int(seed.rpartition("-")[2])))
+    columns = ["source", "target", "subject", "seed", "metric", "class", "value"]
+    return pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
+
+
+def showcase_table(showcase: pd.DataFrame) -> pd.DataFrame:
+    """One value a person, source and metric (mean over seeds): shown one by one, so no mean over people."""
+    keys = ["target", "subject", "source", "metric", "class"]
+    metrics = ("dice", "lesion_sensitivity", "lesion_precision", "fp_per_scan")
+    return showcase[showcase["metric"].isin(metrics)].groupby(keys, as_index=False)["value"].mean()
+
+
+# ------------------------------------------------------------------------------------------------------------- wording
+def number(value: float, digits: int = 2) -> str:
+    """A number for people: "0.62", with a true minus sign; "–" where it is not defined."""
+    if not math.isfinite(value):
+        return "–"
+    text = f"{value:.{digits}f}"
+    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
+
+
+def with_interval(mean: float, lower: float, upper: float, digits: int = 2) -> str:
+    """ "0.62 (0.55 to 0.69)"; without limits (one seed or one person) "0.62 (no interval)"."""
+    if not math.isfinite(mean):
+        return "–"
+    if not (math.isfinite(lower) and math.isfinite(upper)):
+        return f"{number(mean, digits)} (no interval)"
+    return f"{number(mean, digits)} ({number(lower, digits)} to {number(upper, digits)})"
+
+
+def column_title(metric: str, class_: str) -> str:
+    title = METRIC_TITLES.get(metric, metric)
+    return f"{title}, {CLASS_TITLES.get(class_, class_)}" if class_ else title
+
+
+def for_reading(summary: pd.DataFrame, target: str) -> pd.DataFrame:
+    """A summary as a reader meets it: one row a source, one column a metric, "0.62 (0.55 to 0.69)", and n.
+
+    Nothing is bold: a mean whose interval overlaps another's is no winner.
+    """
+    part = summary[summary["target"] == target]
+    rows: dict[str, dict[str, str]] = {}
+    for record in part.to_dict("records"):
+        source = str(record["source"])
+        row = rows.setdefault(source, {"source": SOURCE_TITLES.get(source, BASELINE_TITLES.get(source, source))})
+        title = column_title(str(record["metric"]), str(record["class"]))
+        row[title] = with_interval(record["mean"], record["lower"], record["upper"])
+        if record["left_out"]:
+            row[title] += f" [n = {record['n']}]"
+    sizes = part.groupby("source")["n"].max() if len(part) else {}
+    for source, row in rows.items():
+        row["people"] = str(int(sizes[source]))
+    return pd.DataFrame(list(rows.values())).fillna("–")
+
+
+def differences_for_reading(differences: pd.DataFrame, target: str) -> pd.DataFrame:
+    """Paired differences in words: estimate with interval and what can be said from it."""
+    part = differences[differences["target"] == target]
+    rows = [
+        {
+            "compared with": SOURCE_TITLES[str(r["B"])],
+            f"difference in {METRIC_TITLES[str(r['metric'])]}": with_interval(r["mean"], r["lower"], r["upper"], 3),
+            "in words": in_words(r["lower"], r["upper"]),
+            "people": r["n"],
+        }
+        for r in part.to_dict("records")
+    ]
+    return pd.DataFrame(rows)
+
+
+def in_words(lower: float, upper: float) -> str:
+    """What an interval of a difference allows to say; a crossing of zero is never called a win."""
+    if not (math.isfinite(lower) and math.isfinite(upper)):
+        return "cannot be said (no interval)"
+    if lower > 0:
+        return "higher"
+    if upper < 0:
+        return "lower"
+    return "no evidence for a difference"
+
+
+# --------------------------------------------------------------------------------------------------------------- files
+def comparison_tables(
+    results: pd.DataFrame, baselines: pd.DataFrame | None = None, run: Path | None = None
+) -> dict[str, pd.DataFrame]:
+    """Every table that the book reads from `compare/`, by file name (without .csv).
+
+    results: long form, every metric. baselines: see `baselines_table`. run: the run folder, for the tables about its
+    data and its people shown one by one.
+    """
+    made = {
+        "accuracy": accuracy_table(results),
+        "detection": detection_table(results),
+        "secondary": secondary_table(results),
+        "differences": difference_table(results),
+        "sizes": sizes_table(results),
+    }
+    if baselines is not None and len(baselines):
+        made["baselines"] = baselines_table(baselines)
+    if run is not None:
+        made["sources"] = source_data_table(source_records(run))
+        made["targets"] = target_data_table(run)
+        made["showcase"] = showcase_table(read_showcase(run))
+    return {name: table for name, table in made.items() if len(table)}
+
+
+def read_json(path: Path, otherwise: Any) -> Any:
+    """The value in a JSON file, or `otherwise` when there is no such file."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else otherwise
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A table that `comparison_tables` made: means, limits and values as numbers, text as text (empty is "")."""
+    frame = pd.read_csv(path, keep_default_na=False, dtype=str)
+    for name in frame.columns:
+        if name in ("mean", "lower", "upper", "value"):
+            frame[name] = pd.to_numeric(frame[name], errors="coerce")
+        elif name in ("n", "seeds", "left_out"):
+            frame[name] = frame[name].astype(int)
+    return frame

@@ -1,0 +1,346 @@
+"""The one training loop of all stages: same batches, views, schedule and optimiser whatever the source or task."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from braintransfer.augment import augment
+from braintransfer.errors import BadInput
+from braintransfer.machine import Machine, optimiser
+from braintransfer.network import normalise, normalise_unit
+from braintransfer.pretext import corrupt, restoration_error, restoration_loss
+from braintransfer.provenance import peak_memory_mb
+from braintransfer.study import stream_seed
+
+#: Share of a fine-tuning batch that surely shows the target, and of crops laid over it.
+FOREGROUND_SHARE = 0.5
+#: Gradients longer than this are shortened to it (as nnU-Net does): a guard, seldom at work.
+MAX_NORM = 12.0
+#: Lines of progress a training.
+REPORTS = 8
+
+Read = Callable[[np.ndarray], tuple[np.ndarray, ...]]
+MakeBatch = Callable[[tuple[np.ndarray, ...], torch.Generator, int, Machine], tuple[Tensor, Tensor]]
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast a network learns. crop: side of a training view in pixels."""
+
+    steps: int
+    batch: int
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    warmup_steps: int = 5
+    crop: int = 64
+
+    def rate(self, step: int) -> float:
+        """Learning rate of step 0, 1, ...: linear warm-up, then a cosine that reaches 0 right after the last step."""
+        warmup = min(self.warmup_steps, self.steps // 2)
+        if step < warmup:
+            return self.learning_rate * (step + 1) / (warmup + 1)
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (self.steps - warmup)))
+
+
+@dataclass(frozen=True)
+class History:
+    """What happened in a training. losses, learning_rates: one a step. samples: pictures shown, repeats counted."""
+
+    losses: tuple[float, ...]
+    learning_rates: tuple[float, ...]
+    seconds: float
+    samples: int
+    peak_memory_mb: float
+
+    def to_frame(self) -> pd.DataFrame:
+        """Columns step (from 1), loss, learning_rate: nothing of time or machine in it."""
+        steps = np.arange(1, len(self.losses) + 1)
+        return pd.DataFrame({"step": steps, "loss": self.losses, "learning_rate": self.learning_rates})
+
+
+def batch_order(
+    foreground: np.ndarray, steps: int, batch: int, rng: np.random.Generator, foreground_share: float = FOREGROUND_SHARE
+) -> np.ndarray:
+    """Which rows each step sees: (steps, batch) int64, from the stream `order` of a seed.
+
+    foreground: (N,) bool, rows that show the target. At least `foreground_share` of each batch (rounded up) are such
+    rows, the others any rows; each kind comes in random rounds, all of it before any of it again. With all rows or none
+    in the foreground, one kind is left.
+    """
+    if not len(foreground):
+        raise BadInput("no rows to train on; ask for more training people or pictures")
+    everything = _rounds(np.arange(len(foreground)), rng)
+    shown = np.flatnonzero(foreground)
+    if len(shown) in (0, len(foreground)):
+        return np.array([[next(everything) for _ in range(batch)] for _ in range(steps)], dtype=np.int64)
+    n_shown = math.ceil(batch * foreground_share)
+    targets = _rounds(shown, rng)
+    rows = [
+        [next(targets) for _ in range(n_shown)] + [next(everything) for _ in range(batch - n_shown)]
+        for _ in range(steps)
+    ]
+    return np.array(rows, dtype=np.int64)
+
+
+def _rounds(values: np.ndarray, rng: np.random.Generator) -> Iterator[int]:
+    while True:
+        yield from rng.permutation(values).tolist()
+
+
+# ------------------------------------------------------------------------------------------------------------- batches
+def _views(
+    read: tuple[np.ndarray, ...], generator: torch.Generator, crop: int, machine: Machine, focus: float
+) -> tuple[Tensor, Tensor]:
+    """Augmented pictures (B, C, crop, crop) in 0..1 and masks (B, crop, crop) from what a store gives (uint8)."""
+    images = torch.from_numpy(np.ascontiguousarray(read[0])).to(machine.device, non_blocking=True)
+    masks = torch.from_numpy(np.ascontiguousarray(read[1])).to(machine.device, non_blocking=True)
+    channels_first = images.permute(0, 3, 1, 2) if images.ndim == 4 else images.unsqueeze(1)
+    return augment(channels_first.float() / 255, masks, generator, crop, focus=focus)
+
+
+def segmentation_batch(
+    read: tuple[np.ndarray, ...],
+    generator: torch.Generator,
+    crop: int,
+    machine: Machine,
+    focus: float = FOREGROUND_SHARE,
+) -> tuple[Tensor, Tensor]:
+    """read: (images, masks, ...) uint8 -> network input (B, 3, crop, crop), labels (B, crop, crop) int64."""
+    images, masks = _views(read, generator, crop, machine, focus)
+    return machine.arrange(normalise_unit(images)), masks
+
+
+def classification_batch(
+    read: tuple[np.ndarray, ...], generator: torch.Generator, crop: int, machine: Machine
+) -> tuple[Tensor, Tensor]:
+    """read: (images, masks, labels) -> network input (B, 3, crop, crop), class numbers (B,) int64."""
+    images, _ = _views(read, generator, crop, machine, 0.0)
+    return machine.arrange(normalise_unit(images)), torch.from_numpy(np.asarray(read[2], dtype=np.int64)).to(
+        machine.device
+    )
+
+
+def restoration_batch(
+    read: tuple[np.ndarray, ...], generator: torch.Generator, crop: int, machine: Machine
+) -> tuple[Tensor, Tensor]:
+    """read: (images, ...) -> corrupted network input and what it should be restored to, both (B, 3, crop, crop)."""
+    images, _ = _views(read, generator, crop, machine, 0.0)
+    corrupted, _ = corrupt(images, generator)
+    return machine.arrange(normalise_unit(corrupted)), machine.arrange(normalise_unit(images))
+
+
+def segmentation_loss(logits: Tensor, masks: Tensor) -> Tensor:
+    """Cross-entropy plus one minus soft Dice, the latter over the whole batch, mean over the foreground classes.
+
+    logits: (B, 1 + classes, H, W); masks: (B, H, W) int64, 0 background. Soft Dice: Milletari et al. 2016,
+    doi:10.1109/3DV.2016.79.
+    """
+    logits = logits.float()
+    log_p = functional.log_softmax(logits, dim=1)
+    p = log_p.exp()[:, 1:]
+    truth = functional.one_hot(masks, logits.shape[1]).permute(0, 3, 1, 2)[:, 1:].to(p.dtype)
+    overlap = (p * truth).sum(dim=(0, 2, 3))
+    dice = (2 * overlap + 1) / (p.sum(dim=(0, 2, 3)) + truth.sum(dim=(0, 2, 3)) + 1)
+    return functional.nll_loss(log_p, masks) + 1 - dice.mean()
+
+
+def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy of logits (B, classes) against class numbers (B,)."""
+    return functional.cross_entropy(logits.float(), labels)
+
+
+#: What a pre-training task learns from. All three see the same views of the same pictures in the same order.
+BATCHES: dict[str, MakeBatch] = {
+    "classification": classification_batch,
+    "segmentation": partial(segmentation_batch, focus=0.0),
+    "selfsupervised": restoration_batch,
+}
+LOSSES: dict[str, Loss] = {
+    "classification": classification_loss,
+    "segmentation": segmentation_loss,
+    "selfsupervised": lambda restored, original: restoration_loss(restored.float(), original),
+}
+
+
+# ---------------------------------------------------------------------------------------------------------------- loop
+@dataclass
+class _State:
+    """All that changes during a training, in one place: what a checkpoint would have to hold."""
+
+    network: nn.Module
+    adam: torch.optim.AdamW
+    generator: torch.Generator
+    step: int = 0
+    losses: list[Tensor] = field(default_factory=list)
+
+
+def fit(
+    network: nn.Module,
+    read: Read,
+    order: np.ndarray,
+    make_batch: MakeBatch,
+    loss: Loss,
+    *,
+    schedule: Schedule,
+    machine: Machine,
+    seed: int,
+    report: Callable[[str], None] = print,
+) -> History:
+    """Train `network` in place for the whole schedule; weights and BatchNorm statistics are what the last step leaves.
+
+    read: rows -> arrays of a store (images, masks[, labels]). order: (steps, batch) rows (`batch_order`). seed: of the
+    views (`study.stream_seed(seed, "augmentation")`). AdamW; gradients are clipped to norm 12; one line every eighth.
+    On a CPU with the same number of threads, equal input gives equal bytes. BadInput when the loss is not finite.
+    """
+    if order.shape != (schedule.steps, schedule.batch):
+        raise ValueError(f"order is {order.shape}, the schedule {(schedule.steps, schedule.batch)}")
+    network = machine.place(network).train()
+    state = _State(
+        network,
+        optimiser(network, schedule.learning_rate, schedule.weight_decay),
+        torch.Generator(machine.device).manual_seed(seed),
+    )
+    every = max(1, math.ceil(schedule.steps / REPORTS))
+    start = time.perf_counter()
+    while state.step < schedule.steps:
+        batch = make_batch(read(order[state.step]), state.generator, schedule.crop, machine)
+        _learn(state, *batch, loss, schedule, machine)
+        if state.step % every == 0 or state.step == schedule.steps:
+            # the only place that waits for a GPU
+            _check_finite(state, every, schedule)
+            report(_progress(state, every, schedule, time.perf_counter() - start))
+    rates = tuple(schedule.rate(step) for step in range(schedule.steps))
+    losses = tuple(torch.stack(state.losses).tolist())
+    return History(losses, rates, time.perf_counter() - start, order.size, peak_memory_mb())
+
+
+def _learn(state: _State, inputs: Tensor, targets: Tensor, loss: Loss, schedule: Schedule, machine: Machine) -> None:
+    for group in state.adam.param_groups:
+        group["lr"] = schedule.rate(state.step)
+    state.adam.zero_grad(set_to_none=True)
+    with machine.autocast():
+        outputs = state.network(inputs)
+    value = loss(outputs, targets)
+    value.backward()
+    nn.utils.clip_grad_norm_(state.network.parameters(), MAX_NORM)
+    state.adam.step()
+    state.losses.append(value.detach())
+    state.step += 1
+
+
+def _check_finite(state: _State, every: int, schedule: Schedule) -> None:
+    latest = torch.stack(state.losses[-every:])
+    bad = (~torch.isfinite(latest)).nonzero()
+    if len(bad):
+        step = state.step - len(latest) + int(bad[0]) + 1
+        raise BadInput(
+            f"the loss became {float(latest[int(bad[0])])} at step {step} of {schedule.steps} "
+            f"(learning_rate = {schedule.learning_rate:g}); look for broken pictures, or take a lower learning_rate"
+        )
+
+
+def _progress(state: _State, every: int, schedule: Schedule, seconds: float) -> str:
+    mean = float(torch.stack(state.losses[-every:]).mean())
+    left = seconds / state.step * (schedule.steps - state.step)
+    rate = state.step * schedule.batch / seconds
+    return f"  step {state.step:>4}/{schedule.steps}  loss {mean:.3f}  {rate:.0f} pictures/s  {left:.0f} s left"
+
+
+# ------------------------------------------------------------------------------------------------ held-out performance
+def _outputs(network: nn.Module, images: np.ndarray | Tensor, machine: Machine, batch: int = 16) -> Tensor:
+    """What the network says, evaluating, of uint8 pictures or of normalised ones: (n, ...) float32 on the CPU."""
+    network.eval()
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, len(images), batch):
+            part = images[start : start + batch]
+            inputs = part if isinstance(part, Tensor) else normalise(torch.from_numpy(np.ascontiguousarray(part)))
+            with machine.autocast():
+                parts.append(network(machine.arrange(inputs)).float().cpu())
+    return torch.cat(parts)
+
+
+def _corrupted(images: np.ndarray, of: slice = slice(None)) -> tuple[Tensor, Tensor, Tensor]:
+    """Pictures with a fixed corruption for looking at the restoration: corrupted, original (normalised), changed."""
+    tensor = torch.from_numpy(np.ascontiguousarray(images[of]))
+    unit = (tensor.permute(0, 3, 1, 2) if tensor.ndim == 4 else tensor.unsqueeze(1)).float() / 255
+    corrupted, changed = corrupt(unit, torch.Generator().manual_seed(stream_seed(0, "held-out corruption")))
+    return normalise_unit(corrupted), normalise_unit(unit), changed
+
+
+def held_out_performance(
+    task: str,
+    network: nn.Module,
+    images: np.ndarray,
+    masks: np.ndarray,
+    labels: np.ndarray,
+    *,
+    machine: Machine,
+    mean_image: np.ndarray,
+) -> dict[str, Any]:
+    """Did a source learn its own task? On whole held-out pictures; the rule of the gate `source_learned`.
+
+    images: (n, H, W[, 3]) uint8. masks: (n, H, W) uint8. labels: (n,) class numbers. mean_image: (H, W[, 3]) 0..255, of
+    the training pictures.
+    classification: accuracy > chance + .10, chance being the share of the commonest class.
+    segmentation: dice (mean over pictures with foreground) > all_foreground (calling every pixel foreground) + .10.
+    selfsupervised: restoration_error (mean absolute, 0..255, in the changed patches) < .8 x mean_image_error there.
+    Keys: those, `learned` (bool), `task`, `n`.
+    """
+    if not len(images):
+        raise BadInput("no held-out pictures to judge the source by; ask for more pictures in prepare")
+    base: dict[str, Any] = {"task": task, "n": len(images)}
+    if task == "classification":
+        correct = float((_outputs(network, images, machine).argmax(1).numpy() == labels).mean())
+        chance = float(np.bincount(labels).max() / len(labels))
+        return {**base, "accuracy": correct, "chance": chance, "learned": correct > chance + 0.10}
+    if task == "segmentation":
+        truth = masks > 0
+        shown = truth.any(axis=(1, 2))
+        predicted = (_outputs(network, images, machine).argmax(1) > 0).numpy()
+        size = truth.sum(axis=(1, 2))
+        overlap = 2 * (predicted & truth).sum(axis=(1, 2)) / np.maximum(1, predicted.sum(axis=(1, 2)) + size)
+        everything = 2 * size / (truth[0].size + size)
+        dice, trivial = (float(v[shown].mean()) if shown.any() else 0.0 for v in (overlap, everything))
+        return {**base, "dice": dice, "all_foreground": trivial, "learned": dice > trivial + 0.10}
+    if task != "selfsupervised":
+        raise ValueError(f"no such task: {task}")
+    corrupted, original, changed = _corrupted(images)
+    mean = normalise(torch.from_numpy(np.ascontiguousarray(mean_image))[None])
+    error = 128 * restoration_error(_outputs(network, corrupted, machine), original, changed)
+    trivial = 128 * restoration_error(mean.expand_as(original), original, changed)
+    return {**base, "restoration_error": error, "mean_image_error": trivial, "learned": error < 0.8 * trivial}
+
+
+def held_out_pictures(task: str, network: nn.Module, images: np.ndarray, *, machine: Machine) -> dict[str, np.ndarray]:
+    """What to show of a source's result, for pictures (n, H, W[, 3]) uint8.
+
+    classification: `probabilities` (n, classes) float32; segmentation: `predictions` (n, H, W) uint8; selfsupervised:
+    `corrupted` and `restored`, uint8 in the shape of images.
+    """
+    if task == "classification":
+        return {"probabilities": torch.softmax(_outputs(network, images, machine), 1).numpy()}
+    if task == "segmentation":
+        return {"predictions": _outputs(network, images, machine).argmax(1).numpy().astype(np.uint8)}
+    corrupted, _, _ = _corrupted(images)
+    return {
+        "corrupted": _as_picture(corrupted, images),
+        "restored": _as_picture(_outputs(network, corrupted, machine), images),
+    }
+
+
+def _as_picture(normalised: Tensor, like: np.ndarray) -> np.ndarray:
+    pixels = (normalised * 128 + 127).round().clamp(0, 255).to(torch.uint8).numpy()
+    return pixels[:, 0] if like.ndim == 3 else pixels.transpose(0, 2, 3, 1)

@@ -1,0 +1,331 @@
+"""Promises of the book: nothing broken is shown, nothing is loaded from outside, simulated is called simulated.
+
+The run that is shown here is made up in a temporary folder: its numbers are random and mean nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import shutil
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+
+from braintransfer import book, figures, study, tables
+from braintransfer.errors import BadInput
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def a_project(root: Path) -> Path:
+    """The book's prose and settings in an empty project, without reference results and without a run."""
+    shutil.copytree(ROOT / "book", root / "book", ignore=shutil.ignore_patterns("reference"))
+    for name in ("_config.yml", "_toc.yml"):
+        shutil.copyfile(ROOT / name, root / name)
+    (root / "notebooks" / "profiles").mkdir(parents=True)
+    (root / "notebooks" / "profiles" / "demo.yaml").touch()
+    return root
+
+
+def an_executed_notebook(folder: Path, stage: str = "finetune") -> Path:
+    """An executed stage with its manifest; both made up."""
+    folder.mkdir(parents=True)
+    code = nbformat.v4.new_code_cell("picture", execution_count=2)
+    data, metadata = figures.overlap_figure()._repr_mimebundle_()
+    code.outputs = [nbformat.v4.new_output("display_data", data=data, metadata=metadata)]
+    parameters = nbformat.v4.new_code_cell("seed: int = 0", execution_count=1, metadata={"tags": ["parameters"]})
+    cells = [
+        nbformat.v4.new_markdown_cell("# A question?\n\nSome $x^2$."),
+        parameters,
+        nbformat.v4.new_markdown_cell("## Result"),
+        code,
+    ]
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata={"papermill": {"parameters": {"seed": 0}}})
+    nbformat.write(notebook, folder / f"{stage}.ipynb")
+    manifest = {
+        "status": "done",
+        "stage": stage,
+        "key": "0" * 64,
+        "code": "1" * 64,
+        "parameters": {"seed": 0},
+        "outputs": {},
+        "seconds": 1.0,
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder / f"{stage}.ipynb"
+
+
+def made_up_results() -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    rows: list[dict[str, Any]] = []
+    for source, target, person, seed in itertools.product(
+        ("scratch", "imagenet", "mri-segmentation"), study.TARGETS, range(4), range(2)
+    ):
+        domain, task = study.domain_task(source)
+        key = {
+            "profile": "demo",
+            "arm": "main",
+            "encoder": "none",
+            "source": source,
+            "domain": domain,
+            "task": task,
+            "target": target,
+            "subject": f"made-up-{person}",
+            "fold": 0,
+            "seed": seed,
+            "n_train": 2,
+            "n_source": 10 * len(task),
+            "class": "",
+        }
+        metrics = ("dice", "miou", *(tables.DETECTION_METRICS if target in study.DETECTED else ()))
+        rows += [{**key, "metric": metric, "value": rng.uniform()} for metric in metrics]
+    return pd.DataFrame(rows)[list(study.RESULT_COLUMNS)]
+
+
+def a_run(root: Path) -> Path:
+    """A small made-up run of the demo: three sources, three targets, two executed notebooks."""
+    run = root / "runs" / "demo"
+    (run / "compare").mkdir(parents=True)
+    results = made_up_results()
+    results.to_csv(run / "results.csv", index=False)
+    for name, table in tables.comparison_tables(results).items():
+        table.to_csv(run / "compare" / f"{name}.csv", index=False)
+    contrast = {
+        "claim": "claim1",
+        "target": "stroke",
+        "A": "mri-segmentation",
+        "B": "imagenet",
+        "metric": "dice",
+        "estimate": 0.01,
+        "lower": -0.1,
+        "upper": 0.12,
+        "margin": 0.03,
+        "n_subjects": 4,
+        "n_seeds": 2,
+        "verdict": "illustration: the rule would say inconclusive",
+        "gates": {"assay": {"passed": False, "reason": "made up"}},
+    }
+    (run / "compare" / "claims.json").write_text(json.dumps([contrast]))
+    (run / "run.json").write_text(json.dumps({"profile": "demo", "title": "Made up for a test", "simulated": True}))
+    an_executed_notebook(run / "targets" / "main" / "stroke" / "imagenet")
+    an_executed_notebook(run / "data" / "natural", "prepare")
+    return run
+
+
+# --------------------------------------------------------------------------------------------- what is never put in
+def _error(notebook: nbformat.NotebookNode) -> None:
+    notebook.cells[-1].outputs = [nbformat.v4.new_output("error", ename="ValueError", evalue="no", traceback=[])]
+
+
+def _not_run(notebook: nbformat.NotebookNode) -> None:
+    notebook.cells[-1].execution_count = None
+
+
+def _other_parameters(notebook: nbformat.NotebookNode) -> None:
+    notebook.metadata["papermill"]["parameters"]["seed"] = 7
+
+
+@pytest.mark.parametrize(
+    ("breaks", "said"),
+    [
+        (_error, "cell 4 ended with ValueError"),
+        (_not_run, "cell 4 did not run"),
+        (_other_parameters, "ran with seed = 7"),
+    ],
+)
+def test_a_broken_notebook_is_refused_before_anything_is_built(
+    tmp_path: Path, breaks: Callable[[Any], None], said: str
+) -> None:
+    root = a_project(tmp_path)
+    path = an_executed_notebook(root / "runs" / "demo" / "targets" / "main" / "ms" / "scratch")
+    notebook = nbformat.read(path, as_version=4)
+    breaks(notebook)
+    nbformat.write(notebook, path)
+    with pytest.raises(BadInput, match=said) as refused:
+        book.build(root, "demo")
+    assert "\n" not in str(refused.value) and str(path) in str(refused.value)
+    assert not (root / "_build" / "html").exists()
+
+
+def test_a_notebook_without_its_manifest_is_refused(tmp_path: Path) -> None:
+    root = a_project(tmp_path)
+    path = an_executed_notebook(root / "runs" / "demo" / "data" / "mri", "prepare")
+    manifest = path.with_name("manifest.json")
+    manifest.write_text(manifest.read_text().replace("prepare", "compare"))
+    with pytest.raises(BadInput, match="belongs to the stage 'compare'"):
+        book.build(root, "demo")
+    manifest.write_text(manifest.read_text().replace('"done"', '"torn"'))
+    with pytest.raises(BadInput, match="no manifest.json with status done"):
+        book.build(root, "demo")
+    manifest.unlink()
+    with pytest.raises(BadInput, match="no manifest.json with status done"):
+        book.build(root, "demo")
+
+
+def test_a_stage_under_way_is_not_shown(tmp_path: Path) -> None:
+    path = an_executed_notebook(tmp_path / "targets" / "main" / "ms" / "scratch")
+    path.with_name("manifest.json").unlink()
+    path.rename(path.with_name("finetune.ipynb.part.ipynb"))
+    assert book.executed_stages(tmp_path) == []
+
+
+def test_a_profile_that_nobody_knows_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="no run and no profile 'dmeo'"):
+        book.find_runs(a_project(tmp_path), "dmeo", True)
+
+
+# ------------------------------------------------------------------------------------------------------ the first page
+def test_a_fresh_clone_says_how_to_fill_the_book(tmp_path: Path) -> None:
+    root = a_project(tmp_path)
+    pages = book.assemble(root, book.find_runs(root, "demo", True), root / "_build" / "source")
+    assert pages[0] == "index" and "results/none/index" in pages
+    assert not [page for page in pages if page.startswith("stages/")]
+    for page in pages:
+        assert (root / "_build" / "source" / f"{page}.md").is_file()
+    for page in ("index", "results/none/index"):
+        assert "No run yet: `make study` fills this page" in (root / "_build" / "source" / f"{page}.md").read_text(
+            encoding="utf-8"
+        )
+
+
+def test_real_results_come_before_simulated_ones(tmp_path: Path) -> None:
+    root = a_project(tmp_path)
+    a_run(root)
+    kept = root / "book" / "reference" / "open"
+    kept.mkdir(parents=True)
+    shutil.copyfile(root / "runs" / "demo" / "results.csv", kept / "results.csv")
+    (kept / "run.json").write_text(
+        json.dumps(
+            {"simulated": False, "kinds": {"anatomy": "real", "ms": "semi-synthetic", "stroke": "semi-synthetic"}}
+        )
+    )
+    assert [run.slug for run in book.find_runs(root, None, True)] == ["reference-open", "demo"]
+    assert [run.slug for run in book.find_runs(root, None, False)] == ["demo"]
+
+
+# ------------------------------------------------------------------------------------------------------ the built book
+@pytest.fixture(scope="module")
+def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The one book that these tests build."""
+    root = a_project(tmp_path_factory.mktemp("project"))
+    a_run(root)
+    index = book.build(root, "demo", report=lambda line: None)
+    assert index == root / "_build" / "html" / "index.html"
+    return index.parent
+
+
+def own_pages(html: Path) -> list[Path]:
+    static = html / "_static"  # holds a template of the theme
+    return [p for p in sorted(html.rglob("*.html")) if static not in p.parents]
+
+
+def test_the_first_page_is_a_page_and_no_redirect(html: Path) -> None:
+    text = (html / "index.html").read_text(encoding="utf-8")
+    assert "http-equiv" not in text.lower().replace("x-ua-compatible", "")
+    assert "Which pre-training helps brain MRI segmentation?" in text
+    assert re.search(r"gave a Dice of [\d.]+ \(−?[\d.]+ to [\d.]+\)", text), "the answer with its interval"
+
+
+def test_no_page_loads_anything_from_outside(html: Path) -> None:
+    assert len(own_pages(html)) > 20
+    assert book.outside_loads(html) == []
+    for path in html.rglob("*.html"):
+        text = path.read_text(encoding="utf-8").lower()
+        for word in ("mathjax", "require.min.js", "unpkg.com", "jsdelivr", "cdnjs", "googleapis", "shields.io"):
+            assert word not in text, f"{path.name} names {word}"
+
+
+def test_the_check_for_outside_loads_sees_them(tmp_path: Path) -> None:
+    for tag in (
+        '<script src="https://a.example/x.js"></script>',
+        '<link rel="stylesheet" href="//a.example/x.css">',
+        '<img src="http://a.example/x.png">',
+        '<img srcset="x.png 1x, https://a.example/y.png 2x">',
+        '<iframe src="https://a.example"></iframe>',
+        '<style>@import url("https://a.example/x.css");</style>',
+        '<p style="background: url(https://a.example/x.png)"></p>',
+        '<script>load("https://a.example/thebe.js")</script>',
+    ):
+        (tmp_path / "page.html").write_text(f"<html><body>{tag}</body></html>")
+        assert len(book.outside_loads(tmp_path)) == 1, tag
+    (tmp_path / "page.html").write_text(
+        '<a href="https://a.example">read</a><link rel="canonical" href="https://a.example"><img src="x.png">'
+    )
+    assert book.outside_loads(tmp_path) == []
+    (tmp_path / "x.css").write_text("@font-face { src: url('https://a.example/x.woff2') }")
+    assert len(book.outside_loads(tmp_path)) == 1
+
+
+def test_every_page_says_that_it_is_not_for_clinical_use(html: Path) -> None:
+    for path in own_pages(html):
+        assert "not for clinical use" in path.read_text(encoding="utf-8").lower(), path
+
+
+def test_everything_simulated_has_its_badge_and_its_sentences(html: Path) -> None:
+    for page in (
+        "index",
+        *(f"results/demo/{p}" for p in ("index", "stroke", "ms", "anatomy", "detection", "claims", "samples")),
+    ):
+        text = re.sub(r"\s+", " ", (html / f"{page}.html").read_text(encoding="utf-8"))
+        assert "Simulated data" in text, page
+        for sentence in book.SIMULATED_SENTENCES:
+            assert sentence in text, (page, sentence)
+    assert "Simulated data" in (html / "stages/demo/targets/stroke-imagenet.html").read_text(encoding="utf-8")
+    assert "illustration: the rule would say inconclusive" in (html / "results/demo/claims.html").read_text(
+        encoding="utf-8"
+    )
+
+
+class _Pictures(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.alts: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "img":
+            self.alts.append(dict(attrs).get("alt") or "")
+
+
+def test_every_picture_has_an_alternative_text_that_says_something(html: Path) -> None:
+    seen = 0
+    for path in own_pages(html):
+        parser = _Pictures()
+        parser.feed(path.read_text(encoding="utf-8"))
+        for alt in parser.alts:
+            seen += 1
+            assert len(alt) > 20 and not re.search(r"\.(png|svg)$", alt), (path, alt)
+    assert seen > 8
+
+
+def test_figures_and_tables_are_numbered(html: Path) -> None:
+    for path in (html / "results" / "demo").glob("*.html"):
+        text = path.read_text(encoding="utf-8")
+        captions = re.findall(r"<(?:figcaption|caption)>(.*?)</(?:figcaption|caption)>", text, re.S)
+        assert all(re.search(r"(Figure|Table) \d+", caption) for caption in captions), path
+    assert "<math" in (html / "metrics.html").read_text(encoding="utf-8")
+
+
+def test_a_warning_fails_the_build_and_leaves_the_old_book(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = a_project(tmp_path)
+    (root / "_build" / "html").mkdir(parents=True)
+    (root / "_build" / "html" / "index.html").write_text("the old book")
+
+    def two_lines(_root: Path, _runs: list[book.Run], source: Path) -> list[str]:
+        source.mkdir(parents=True)
+        (source / "index.md").write_text("# A page\n\nSee {doc}`a-page-that-is-not-there`.\n")
+        (source / "_toc.yml").write_text("format: jb-book\nroot: index\n")
+        (source / "references.bib").touch()
+        return ["index"]
+
+    monkeypatch.setattr(book, "assemble", two_lines)
+    with pytest.raises(book.BuildFailed, match="a-page-that-is-not-there"):
+        book.build(root, "demo", report=lambda line: None)
+    assert (root / "_build" / "html" / "index.html").read_text() == "the old book"

@@ -1,0 +1,315 @@
+"""Every stage run for real, by papermill, in the tiny profile: what the study promises of its results."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from projects import ROOT, door, make_project
+
+from braintransfer import study
+from braintransfer.provenance import read_manifest
+from braintransfer.settings import STAGES
+
+FEW = "stroke:scratch,stroke:mri-segmentation"
+
+
+def results(run: Path) -> pd.DataFrame:
+    text = {name: str for name in ("source", "domain", "task", "target", "subject", "metric", "class")}
+    return pd.read_csv(run / "results.csv", dtype=text, keep_default_na=False, na_values={"value": [""]})
+
+
+# ------------------------------------------------------------------------------------------------------------ what comes out
+def test_all_24_cells_have_scores_of_every_test_person(tiny: Path) -> None:
+    table = results(tiny)
+    assert list(table.columns) == study.RESULT_COLUMNS
+    assert {(t, s) for t, s in zip(table["target"], table["source"], strict=True)} == {
+        (t, s) for t in study.TARGETS for s in study.SOURCES
+    }
+    for target in study.TARGETS:
+        test = json.loads((tiny / "data" / target / "splits.json").read_text(encoding="utf-8"))["folds"][0]["test"]
+        for source in study.SOURCES:
+            cell = table[(table["target"] == target) & (table["source"] == source) & (table["metric"] == study.HEADLINE[target])]
+            assert sorted(cell[cell["class"] == ""]["subject"]) == sorted(test)
+
+
+def test_results_are_sorted_plain_and_say_how_much_each_source_saw(tiny: Path) -> None:
+    raw = (tiny / "results.csv").read_bytes()
+    assert b"\r" not in raw
+    table = results(tiny)
+    keys = [table[k].astype(str) if table[k].dtype == object else table[k] for k in study.KEY_COLUMNS]
+    order = pd.concat(keys, axis=1)
+    assert order.equals(order.sort_values(study.KEY_COLUMNS, kind="stable").reset_index(drop=True))
+    seen = table.groupby("source")["n_source"].unique().map(list)
+    assert seen["scratch"] == [0] and seen["imagenet"] == [1281167]
+    for source in study.PRETRAINED_HERE:
+        assert 0 < seen[source][0] <= 48
+    controls = table[table["source"].isin(study.CONTROLS)]
+    assert set(controls["domain"]) == {""} == set(controls["task"])
+    assert set(table[table["class"] != ""]["target"]) <= {"anatomy"}
+
+
+def test_everything_stands_in_the_long_table(tiny: Path) -> None:
+    table = pd.read_csv(tiny / "all.csv.gz", keep_default_na=False)
+    metrics = (
+        "dice iou miou lesion_sensitivity lesion_precision lesion_f1 fp_per_scan volume_error_ml volume_error_abs_ml "
+        "fp_volume_ml surface_dice_2mm hd95_mm brier ece"
+    ).split()
+    assert set(table["metric"]) == set(metrics)
+    assert not set(table[table["target"] == "anatomy"]["metric"]) & set(study.HEADLINE_METRICS[2:]), "no lesions in anatomy"
+
+
+def test_every_source_is_loaded_whole_and_scratch_loads_nothing(tiny: Path) -> None:
+    for path in sorted(tiny.glob("targets/main/*/*/fold-0/seed-0/manifest.json")):
+        report = json.loads(path.read_text(encoding="utf-8"))["weights"]
+        source = path.parts[-4]
+        assert report["source"] == source
+        if source == "scratch":
+            assert report["loaded"] == 0
+        else:
+            assert report["loaded"] > 200 and not report["missing"] and not report["mismatched"]
+
+
+def test_no_two_sources_start_from_the_same_encoder(tiny: Path) -> None:
+    shas = {}
+    for source in study.SOURCES:
+        manifest = read_manifest(tiny / "targets" / "main" / "stroke" / source / "fold-0" / "seed-0")
+        assert manifest is not None
+        shas[source] = manifest["weights"]["sha256"]
+    assert len(set(shas.values())) == len(study.SOURCES), shas
+
+
+def test_the_three_tasks_of_a_domain_used_the_same_images(tiny: Path) -> None:
+    for domain in study.DOMAINS:
+        seen = set()
+        for task in study.TASKS:
+            manifest = read_manifest(tiny / "sources" / "main" / f"{domain}-{task}" / "seed-0")
+            assert manifest is not None
+            seen.add((manifest["inputs"]["store"], manifest["n_images"], manifest["samples"]))
+        assert len(seen) == 1
+
+
+def test_executed_notebooks_read_well(tiny: Path) -> None:
+    notebooks = sorted(p for p in tiny.rglob("*.ipynb"))
+    assert len(notebooks) == 5 + 6 + 24 + 1
+    for path in notebooks:
+        book = nbformat.read(path, as_version=4)
+        code = [c for c in book.cells if c.cell_type == "code"]
+        assert all(c.execution_count for c in code), path
+        outputs = [o for c in code for o in c.outputs]
+        assert not [o for o in outputs if o.output_type == "error"], path
+        pictures = [o for o in outputs if "image/png" in o.get("data", {})]
+        assert pictures, f"{path} shows no picture"
+        assert max(len(c.source.splitlines()) for c in code) <= 25
+        text = json.dumps(book)
+        assert str(Path.home()) not in text.replace(str(tiny), ""), "a home path in an executed notebook"
+
+
+def test_progress_says_which_stage_how_many_are_left_and_how_long(tiny: Path, project: Path) -> None:
+    lines = (project / "progress.txt").read_text(encoding="utf-8")
+    assert re.search(r"\[ ?\d+/36\] fine-tune stroke from imagenet: \d+ s · \d+ left, about .* to go", lines)
+    assert "all done after" in lines
+
+
+def test_a_simulated_run_prints_illustrations_and_never_a_verdict(tiny: Path) -> None:
+    contrasts = json.loads((tiny / "compare" / "claims.json").read_text(encoding="utf-8"))
+    assert {c["claim"] for c in contrasts} >= {"claim1", "claim2"}
+    for contrast in contrasts:
+        keys = {"claim", "target", "A", "B", "metric", "estimate", "lower", "upper", "margin", "n_subjects", "n_seeds", "verdict", "gates"}
+        assert keys <= set(contrast)
+        assert contrast["verdict"].startswith("illustration:") or contrast["verdict"] == "not run"
+    assert json.loads((tiny / "run.json").read_text(encoding="utf-8"))["simulated"] is True
+
+
+# --------------------------------------------------------------------------------------------------- again, and after harm
+def test_a_finished_run_is_not_done_again(tiny: Path, project: Path) -> None:
+    before = {p: p.stat().st_mtime_ns for p in tiny.rglob("manifest.json")}
+    again = door(project, "run", "--profile", "tiny", "--jobs", "2")
+    assert again.returncode == 0, again.stderr
+    assert "36 already there" in again.stdout
+    assert {p: p.stat().st_mtime_ns for p in tiny.rglob("manifest.json")} == before
+
+
+def test_verify_walks_every_link_and_names_a_flipped_byte(tiny: Path, project: Path, tmp_path: Path) -> None:
+    assert door(project, "verify", "tiny").returncode == 0
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny, copy)
+    path = copy / "sources" / "main" / "mri-segmentation" / "seed-0" / "encoder.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(bytes(data))
+    broken = door(project, "verify", str(copy))
+    assert broken.returncode == 1
+    assert "mri-segmentation" in broken.stderr and "broken:" in broken.stderr
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = make_project(tmp_path_factory.mktemp("undisturbed"))
+    done = door(folder, "run", "--profile", "tiny", "--jobs", "2", "--only", FEW)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.mark.parametrize("stage", ["prepare", "pretrain", "finetune"])
+def test_after_a_kill_the_same_command_finishes_with_the_same_results(undisturbed: Path, tmp_path: Path, stage: str) -> None:
+    folder = make_project(tmp_path / "project")
+    command = [sys.executable, "-m", "braintransfer.cli", "run", "--profile", "tiny", "--jobs", "2", "--only", FEW]
+    place = {"prepare": "data", "pretrain": "sources", "finetune": "targets"}[stage]
+    driver = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.time() + 300
+    while not list((folder / "runs" / "tiny").glob(f"{place}/**/.running")):
+        assert driver.poll() is None and time.time() < deadline, "the run ended before it could be killed"
+        time.sleep(0.05)
+    time.sleep(2.5)
+    os.kill(driver.pid, signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
+    driver.wait()
+    again = door(folder, *command[3:])
+    assert again.returncode == 0, again.stdout + again.stderr
+    for name in ("results.csv", "all.csv.gz"):
+        assert (folder / "runs" / "tiny" / name).read_bytes() == (undisturbed / "runs" / "tiny" / name).read_bytes()
+
+
+def test_an_edit_of_prose_redoes_nothing_and_one_of_code_only_what_depends_on_it(undisturbed: Path) -> None:
+    path = undisturbed / "notebooks" / "finetune.ipynb"
+    original = path.read_text(encoding="utf-8")
+    before = {p: p.stat().st_mtime_ns for p in (undisturbed / "runs").rglob("manifest.json")}
+    book = nbformat.reads(original, as_version=4)
+    next(c for c in book.cells if c.cell_type == "markdown").source += "\n\nMore words."
+    nbformat.write(book, path)
+    assert door(undisturbed, "run", "--profile", "tiny", "--only", FEW).returncode == 0
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+    next(c for c in book.cells if c.cell_type == "code" and c.id == "imports").source += "\nassert True"
+    nbformat.write(book, path)
+    assert door(undisturbed, "run", "--profile", "tiny", "--only", FEW).returncode == 0
+    redone = {p.parent.relative_to(undisturbed / "runs" / "tiny").parts[0] for p in before if p.stat().st_mtime_ns != before[p]}
+    assert redone == {"targets", "compare"}
+    path.write_text(original, encoding="utf-8")
+
+
+def test_two_runs_on_one_folder_one_works_and_the_other_says_so(undisturbed: Path) -> None:
+    from filelock import FileLock
+
+    with FileLock(undisturbed / "runs" / "tiny" / ".run.lock"):
+        second = door(undisturbed, "run", "--profile", "tiny", "--only", FEW)
+    assert second.returncode == 2
+    assert "locked" in second.stderr
+
+
+# ------------------------------------------------------------------------------------------------------------ by hand
+def papermill(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "papermill", "--no-progress-bar", *arguments]
+    return subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=600)
+
+
+SMALL = ["-p", "steps", "2", "-p", "batch", "2", "-p", "crop", "32"]
+
+
+def test_each_stage_runs_by_hand_with_papermill(tiny: Path, project: Path, tmp_path: Path) -> None:
+    out = str(tmp_path / "out.ipynb")
+    here = ["-p", "read_from", "runs/tiny", "-p", "write_to", "runs/mine"]
+    calls = [
+        ["prepare", "-p", "recipe", "simulated_ms", "-p", "target", "ms", "-p", "dataset", "ms", "-p", "subjects", "4",
+         "-p", "folds", "2", "-p", "n_validation", "1", "-p", "spacing", "4.0", "-y", "size: [64, 64]"],
+        ["pretrain_classification", "-p", "domain", "natural", "-y", "seeds: [5]", *SMALL],
+        ["finetune", "-p", "source", "mri-segmentation", "-p", "target", "stroke", "-y", "seeds: [0]", "-p", "n_train", "2", *SMALL],
+        ["compare", "-y", "cells: ['stroke:scratch', 'stroke:mri-segmentation']"],
+    ]  # fmt: skip
+    for stage, *parameters in calls:
+        ran = papermill(project, f"notebooks/{stage}.ipynb", out, *here, *parameters)
+        assert ran.returncode == 0, ran.stderr[-2000:]
+    mine = project / "runs" / "mine"
+    for folder in ("data/ms", "sources/main/natural-classification", "targets/main/stroke/mri-segmentation", "compare"):
+        assert read_manifest(mine / folder) is not None, folder
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_papermill_with_an_unknown_name_ends_in_one_line(project: Path, tmp_path: Path, stage: str) -> None:
+    ran = papermill(project, f"notebooks/{stage}.ipynb", str(tmp_path / "out.ipynb"), "-p", "sede", "3")
+    assert ran.returncode == 1
+    last = ran.stderr.strip().splitlines()[-1]
+    assert "BadInput" in last and "unknown name 'sede'" in last and f"{stage}.ipynb" in last
+
+
+def test_a_missing_encoder_is_named_with_what_to_do(tiny: Path, project: Path, tmp_path: Path) -> None:
+    ran = papermill(
+        project, "notebooks/finetune.ipynb", str(tmp_path / "out.ipynb"), "-p", "read_from", "runs/tiny", "-y", "seeds: [7]",
+        "-p", "n_train", "2", *SMALL,
+    )  # fmt: skip
+    assert ran.returncode == 1
+    assert "no encoder at" in ran.stderr and "pre-train mri-segmentation first" in ran.stderr
+
+
+# ------------------------------------------------------------------------------------------------------- bad input, the door
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "--profile", "dmo"], "unknown profile 'dmo'"),
+        (["run", "--profile", "tiny", "--only", "stroke:imagnet"], "TARGET:SOURCE"),
+        (["run", "--profile", "tiny", "--data", "no/such/folder"], "no data folder at"),
+        (["run", "--profile", "open"], "open"),
+        (["run", "--profile", "tiny", "--jobs", "-1"], "--jobs"),
+        (["verify", "nothing"], "no run at nothing"),
+        (["data", "check", "no_such_set"], "no_such_set"),
+        (["predict", "nothing", "a.nii.gz", "--target", "stroke"], "no run at nothing"),
+    ],
+)
+def test_bad_input_gives_one_line_and_exit_code_2(project: Path, arguments: list[str], words: str) -> None:
+    ended = door(project, *arguments)
+    assert ended.returncode == 2, ended.stdout + ended.stderr
+    assert words in ended.stderr
+    assert len(ended.stderr.strip().splitlines()) == 1, ended.stderr
+
+
+def test_a_stage_with_bad_input_fails_with_2_and_what_is_done_stays(undisturbed: Path) -> None:
+    profile = (ROOT / "notebooks" / "profiles" / "tiny.yaml").read_text(encoding="utf-8")
+    mine = undisturbed / "mine.yaml"
+    mine.write_text(profile.replace("n_train: 2, n_validation: 1}", "n_train: 99, n_validation: 1}", 1), encoding="utf-8")
+    ended = door(undisturbed, "run", "--profile", "mine.yaml", "--only", "stroke:scratch")
+    assert ended.returncode == 2
+    assert "n_train = 99" in ended.stderr
+    assert read_manifest(undisturbed / "runs" / "mine" / "data" / "stroke") is not None
+
+
+def test_dry_run_says_what_would_be_done_and_does_nothing(project: Path) -> None:
+    shown = door(project, "run", "--profile", "demo", "--dry-run")
+    assert shown.returncode == 0
+    assert shown.stdout.count("  would ") == 36
+    assert not (project / "runs" / "demo").exists()
+
+
+def test_status_tells_what_is_done(tiny: Path, project: Path) -> None:
+    shown = door(project, "status", "--profile", "tiny")
+    assert shown.returncode == 0
+    assert "36 done" in shown.stdout
+
+
+# ----------------------------------------------------------------------------------------------------------------- predict
+def test_predict_writes_a_mask_in_the_scans_own_grid(tiny: Path, project: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    data = np.zeros((60, 50, 70), np.float32)
+    inside = np.indices(data.shape)
+    ball = sum(((inside[a] - data.shape[a] / 2) / (data.shape[a] / 2.6)) ** 2 for a in range(3)) < 1
+    data[ball] = rng.normal(100, 10, int(ball.sum()))
+    affine = np.array([[0, 0, -2.5, 90], [2.4, 0, 0, -70], [0, -2.6, 0, 60], [0, 0, 0, 1.0]])
+    nib.save(nib.Nifti1Image(data, affine), tmp_path / "mine.nii.gz")
+    done = door(project, "predict", "tiny", str(tmp_path / "mine.nii.gz"), "--source", "mri-segmentation", "--target", "anatomy")
+    assert done.returncode == 0, done.stderr
+    mask = nib.load(tmp_path / "mine_anatomy_mri-segmentation.nii.gz")
+    assert mask.shape == data.shape and np.allclose(mask.affine, affine)
+    assert set(np.unique(np.asanyarray(mask.dataobj))) <= {0, 1, 2, 3}
+    (tmp_path / "torn.nii.gz").write_bytes((tmp_path / "mine.nii.gz").read_bytes()[:2000])
+    torn = door(project, "predict", "tiny", str(tmp_path / "torn.nii.gz"), "--target", "anatomy")
+    assert torn.returncode == 2 and "torn.nii.gz" in torn.stderr

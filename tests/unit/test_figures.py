@@ -1,0 +1,157 @@
+"""Promises of the figures: every person is drawn, captions can be read alone, colours stay apart."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.collections import PathCollection
+from matplotlib.colors import to_rgb
+
+from braintransfer import figures, study, tables
+
+KINDS = {"stroke": "semi-synthetic", "ms": "simulated", "anatomy": "real"}
+
+
+@pytest.fixture(scope="module")
+def results() -> pd.DataFrame:
+    """Made-up results: every source and target, 5 people, 2 seeds."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for source, target, person, seed in itertools.product(study.SOURCES, study.TARGETS, range(5), range(2)):
+        domain, task = study.domain_task(source)
+        size = {"scratch": 0, "imagenet": study.IMAGENET_IMAGES}.get(source, 100)
+        key = {
+            "profile": "made-up",
+            "arm": "main",
+            "encoder": "none",
+            "source": source,
+            "domain": domain,
+            "task": task,
+            "target": target,
+            "subject": f"p{person}",
+            "fold": 0,
+            "seed": seed,
+            "n_train": 4,
+            "n_source": size,
+            "class": "",
+        }
+        metrics = ["dice", "miou", *(["lesion_sensitivity", "fp_per_scan"] if target in study.DETECTED else [])]
+        rows += [{**key, "metric": metric, "value": person / 5 + rng.uniform(0, 0.1)} for metric in metrics]
+    return pd.DataFrame(rows)[list(study.RESULT_COLUMNS)]
+
+
+def test_every_person_is_a_point(results: pd.DataFrame) -> None:
+    drawing = figures.accuracy_figure(results, "stroke", KINDS)
+    dots = [c for c in drawing.figure.axes[0].collections if isinstance(c, PathCollection)]
+    assert sum(len(np.asarray(c.get_offsets())) for c in dots) == len(study.SOURCES) * 5
+
+
+def test_a_caption_can_be_read_alone(results: pd.DataFrame) -> None:
+    for target, words in (("stroke", "Semi-synthetic"), ("ms", "Simulated"), ("anatomy", "Real scans")):
+        caption = figures.accuracy_figure(results, target, KINDS).caption
+        assert words in caption and "5 people tested, 2 seeds" in caption and "95 % interval" in caption
+
+
+def test_the_alternative_text_holds_the_numbers(results: pd.DataFrame) -> None:
+    row = tables.summarise(results, ["dice"], targets=["ms"]).set_index("source").loc["mri-segmentation"]
+    said = tables.with_interval(row["mean"], row["lower"], row["upper"])
+    assert f"MRI · segmentation {said}" in figures.accuracy_figure(results, "ms", KINDS).alt
+    assert said in figures.overview_figure(results, KINDS).alt
+
+
+def test_every_source_has_its_own_colour_and_its_domains_hue() -> None:
+    assert set(figures.COLOURS) == set(study.SOURCES)
+    for source, colour in figures.COLOURS.items():
+        red, _, blue = to_rgb(colour)
+        assert {"natural": red > blue, "mri": blue > red}.get(study.domain_task(source)[0], red == blue)
+
+
+def test_domains_stay_apart_for_the_colour_blind() -> None:
+    # Viénot 1999, linear RGB: protanopia and deuteranopia
+    for matrix in (
+        [[0.11238, 0.88762, 0], [0.11238, 0.88762, 0], [0.00401, -0.00401, 1]],
+        [[0.29275, 0.70725, 0], [0.29275, 0.70725, 0], [-0.02234, 0.02234, 1]],
+    ):
+        seen = {
+            s: np.clip(np.array(matrix) @ np.array(to_rgb(c)) ** 2.2, 0, 1) ** (1 / 2.2)
+            for s, c in figures.COLOURS.items()
+        }
+        for a, b in itertools.combinations(study.PRETRAINED_HERE, 2):
+            if study.domain_task(a)[0] != study.domain_task(b)[0]:
+                assert np.abs(seen[a] - seen[b]).max() > 0.15, (a, b)
+
+
+def test_equal_figures_are_equal_bytes(results: pd.DataFrame) -> None:
+    first, second = (figures.accuracy_figure(results, "ms", KINDS).svg() for _ in range(2))
+    assert first == second
+
+
+def test_examples_are_chosen_by_rule(results: pd.DataFrame) -> None:
+    people = [f"p{k}" for k in range(5)]
+    assert figures.choose_examples(results, "stroke", people) == {"good": "p4", "median": "p2", "bad": "p0"}
+    assert figures.choose_examples(results, "stroke", ["p1"]) == {"good": "p1"}
+    assert figures.choose_examples(results, "stroke", []) == {}
+
+
+def test_a_missed_a_false_and_a_found_pixel_look_different() -> None:
+    image = np.full((2, 2), 100, np.uint8)
+    picture = figures._overlay(image, np.array([[1, 1], [0, 0]]), np.array([[1, 0], [1, 0]]), ("lesion",))
+    assert len({tuple(pixel) for pixel in picture.reshape(-1, 3).round(3)}) == 4
+
+
+def test_a_figure_in_a_notebook_carries_its_alternative_text() -> None:
+    data, metadata = figures.overlap_figure()._repr_mimebundle_()
+    assert "Dice 0.375" in metadata["image/png"]["alt"] and data["image/png"].startswith("iVBOR")
+
+
+def test_all_figures_of_a_run_are_drawn_from_its_files(tmp_path: Path, results: pd.DataFrame) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    results.to_csv(run / "results.csv", index=False)
+    cell = run / "targets" / "main" / "ms" / "scratch" / "fold-0" / "seed-0"
+    cell.mkdir(parents=True)
+    pd.DataFrame({"step": [0, 1, 2], "loss": [3.0, 2.0, 1.0]}).to_csv(cell / "history.csv", index=False)
+    pictures = np.zeros((2, 16, 12), np.uint8)
+    np.savez(
+        cell / "examples.npz",
+        subjects=np.array(["p0", "p3"]),
+        images=pictures,
+        references=pictures,
+        predictions=pictures,
+    )
+    contrast = {
+        "claim": "claim1",
+        "target": "ms",
+        "A": "mri-segmentation",
+        "B": "imagenet",
+        "estimate": 0.1,
+        "lower": 0.0,
+        "upper": 0.2,
+        "margin": 0.05,
+    }
+    (run / "compare").mkdir()
+    (run / "compare" / "claims.json").write_text(json.dumps([contrast, {**contrast, "estimate": None}]))
+    names = figures.write_figures(run, tmp_path / "out", KINDS)
+    expected = {
+        "overview",
+        "accuracy_stroke",
+        "accuracy_ms",
+        "accuracy_anatomy",
+        "detection_stroke",
+        "detection_ms",
+        "samples",
+        "claims",
+        "curves_finetune",
+        "examples_ms_good",
+        "examples_ms_median",
+    }
+    assert set(names) == expected
+    for name in names:
+        assert (tmp_path / "out" / f"{name}.svg").stat().st_size and (tmp_path / "out" / f"{name}.png").stat().st_size
+        words = json.loads((tmp_path / "out" / f"{name}.json").read_text(encoding="utf-8"))
+        assert words["caption"] and words["alt"]

@@ -1,0 +1,162 @@
+"""Promises of the tables: right people, right pairs, honest words."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from braintransfer import study, tables
+from braintransfer.errors import BadInput
+
+
+def made_up_results(cells: dict[tuple[str, str], np.ndarray], metric: str = "dice", arm: str = "main") -> pd.DataFrame:
+    """Made-up long results: (source, target) -> values (subjects, seeds)."""
+    rows: list[dict[str, Any]] = []
+    for (source, target), values in cells.items():
+        domain, task = study.domain_task(source)
+        for i, row in enumerate(values):
+            for seed, value in enumerate(row):
+                rows.append(
+                    {
+                        "profile": "made-up",
+                        "arm": arm,
+                        "encoder": "none",
+                        "source": source,
+                        "domain": domain,
+                        "task": task,
+                        "target": target,
+                        "subject": f"p{i}",
+                        "fold": i % 2,
+                        "seed": seed,
+                        "n_train": 4,
+                        "n_source": 10,
+                        "metric": metric,
+                        "class": "",
+                        "value": value,
+                    }
+                )
+    return pd.DataFrame(rows)[list(study.RESULT_COLUMNS)]
+
+
+@pytest.fixture
+def noise() -> np.ndarray:
+    return np.random.default_rng(0).normal(0.5, 0.2, (9, 3))
+
+
+def test_a_mean_stands_with_its_interval_and_its_people(noise: np.ndarray) -> None:
+    row = tables.accuracy_table(made_up_results({("scratch", "stroke"): noise})).iloc[0]
+    assert row["mean"] == pytest.approx(noise.mean())
+    assert row["lower"] < row["mean"] < row["upper"]
+    assert (row["n"], row["seeds"], row["left_out"]) == (9, 3, 0)
+
+
+def test_a_person_without_a_value_is_left_out_and_counted(noise: np.ndarray) -> None:
+    noise[4, 1] = math.nan
+    summary = tables.accuracy_table(made_up_results({("scratch", "stroke"): noise}))
+    assert (summary.iloc[0]["n"], summary.iloc[0]["left_out"]) == (8, 1)
+    assert "[n = 8]" in tables.for_reading(summary, "stroke").iloc[0]["Dice"]
+
+
+def test_a_person_of_whom_nothing_is_known_does_not_vanish_from_the_count(noise: np.ndarray) -> None:
+    noise[2] = math.nan
+    assert tables.accuracy_table(made_up_results({("scratch", "stroke"): noise})).iloc[0]["left_out"] == 1
+
+
+def test_another_arm_never_enters_the_main_table(noise: np.ndarray) -> None:
+    main = made_up_results({("scratch", "stroke"): noise})
+    other = made_up_results({("scratch", "stroke"): noise + 5}, arm="scratch_long")
+    row = tables.accuracy_table(pd.concat([main, other])).iloc[0]
+    assert row["mean"] == pytest.approx(noise.mean())
+
+
+def test_a_difference_is_paired_by_person_and_seed(noise: np.ndarray) -> None:
+    tiny = np.random.default_rng(1).normal(0, 0.001, noise.shape)
+    results = made_up_results({("mri-segmentation", "stroke"): noise + 0.1 + tiny, ("imagenet", "stroke"): noise})
+    shuffled = results.sample(frac=1, random_state=0)
+    row = tables.difference_table(shuffled).iloc[0]
+    assert row["mean"] == pytest.approx(0.1, abs=0.002)
+    assert row["upper"] - row["lower"] < 0.02, "people's spread must cancel in a paired difference"
+
+
+def test_only_people_and_seeds_that_both_sources_have_are_compared(noise: np.ndarray) -> None:
+    results = made_up_results({("mri-segmentation", "ms"): noise, ("imagenet", "ms"): noise[:6, :2]})
+    row = tables.difference_table(results).iloc[0]
+    assert (row["n"], row["seeds"]) == (6, 2)
+
+
+def test_an_interval_over_zero_is_never_called_a_win() -> None:
+    assert tables.in_words(-0.01, 0.2) == "no evidence for a difference"
+    assert tables.in_words(0.0, 0.2) == "no evidence for a difference"
+    assert tables.in_words(0.01, 0.2) == "higher"
+    assert tables.in_words(-0.2, -0.01) == "lower"
+    assert "cannot" in tables.in_words(math.nan, math.nan)
+
+
+def test_numbers_are_written_for_people() -> None:
+    assert tables.with_interval(0.62, 0.55, 0.69) == "0.62 (0.55 to 0.69)"
+    assert tables.with_interval(-0.011, -0.02, 0.0001, 3) == "−0.011 (−0.020 to 0.000)"
+    assert tables.with_interval(0.62, math.nan, math.nan) == "0.62 (no interval)"
+    assert tables.with_interval(math.nan, math.nan, math.nan) == "–"
+    assert tables.number(-0.001) == "0.00"
+
+
+def test_one_seed_gives_a_mean_but_no_interval(noise: np.ndarray) -> None:
+    summary = tables.accuracy_table(made_up_results({("scratch", "anatomy"): noise[:, :1]}))
+    assert "no interval" in tables.for_reading(summary, "anatomy").iloc[0]["Dice"]
+
+
+def test_nothing_is_bold_and_sources_keep_the_studys_order(noise: np.ndarray) -> None:
+    cells = {(source, "stroke"): noise + k / 10 for k, source in enumerate(reversed(study.SOURCES))}
+    table = tables.for_reading(tables.accuracy_table(made_up_results(cells)), "stroke")
+    assert list(table["source"]) == [tables.SOURCE_TITLES[s] for s in study.SOURCES]
+    assert "*" not in table.to_csv()
+
+
+def test_detection_is_shown_for_lesions_only(noise: np.ndarray) -> None:
+    cells = {("scratch", target): noise for target in study.TARGETS}
+    table = tables.detection_table(made_up_results(cells, metric="lesion_sensitivity"))
+    assert set(table["target"]) == {"stroke", "ms"}
+
+
+def test_the_source_table_has_the_controls_and_imagenets_ratio() -> None:
+    record = {"source": "mri-segmentation", "data set": "made up", "kind": "simulated", "images": 1200, "groups": 20}
+    table = tables.source_data_table([record]).set_index("source")
+    assert list(table.index) == ["scratch", "imagenet", "mri-segmentation"]
+    assert table.loc["mri-segmentation", "ImageNet is larger by"] == "1,068"
+    assert table.loc["imagenet", "images"] == 1_281_167
+
+
+def test_an_unknown_source_is_refused_in_one_line() -> None:
+    with pytest.raises(BadInput, match="unknown source nature"):
+        tables.source_data_table([{"source": "nature", "images": 1}])
+
+
+def test_a_baseline_has_its_mean_over_people() -> None:
+    rows = [
+        {"target": "ms", "baseline": "empty", "subject": f"p{k}", "metric": "dice", "class": "", "value": v}
+        for k, v in enumerate((0.0, 0.2))
+    ]
+    table = tables.baselines_table(pd.DataFrame(rows))
+    assert (table.iloc[0]["source"], table.iloc[0]["mean"], table.iloc[0]["n"]) == ("empty", pytest.approx(0.1), 2)
+
+
+def test_results_are_read_as_they_were_written(tmp_path: Path, noise: np.ndarray) -> None:
+    noise[0, 0] = math.nan
+    made_up_results({("scratch", "ms"): noise}).to_csv(tmp_path / "results.csv", index=False)
+    read = tables.read_results(tmp_path / "results.csv")
+    assert (read["class"] == "").all() and (read["domain"] == "").all()
+    assert read["value"].isna().sum() == 1
+    with pytest.raises(BadInput, match="is missing"):
+        tables.read_results(tmp_path / "nothing.csv")
+
+
+def test_a_table_survives_being_written(tmp_path: Path, noise: np.ndarray) -> None:
+    table = tables.accuracy_table(made_up_results({("scratch", "ms"): noise}))
+    table.to_csv(tmp_path / "accuracy.csv", index=False)
+    again = tables.read_table(tmp_path / "accuracy.csv")
+    assert tables.for_reading(again, "ms").equals(tables.for_reading(table, "ms"))

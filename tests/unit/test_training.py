@@ -1,0 +1,313 @@
+"""The training loop: same batches and views whatever the source, equal bytes from equal input, and honest history."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from braintransfer import study, training
+from braintransfer.errors import BadInput
+from braintransfer.machine import Machine
+from braintransfer.network import build_classifier, build_unet
+from braintransfer.training import (
+    BATCHES,
+    LOSSES,
+    Schedule,
+    batch_order,
+    fit,
+    held_out_performance,
+    held_out_pictures,
+    segmentation_batch,
+    segmentation_loss,
+)
+from braintransfer.transfer import start_from
+
+ENCODER = "tf_efficientnet_lite0"
+MACHINE = Machine("cpu", "fp32", True, 1)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def slices() -> tuple[np.ndarray, np.ndarray]:
+    """Dark discs on bright noise: (40, 64, 64) pictures and masks."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:64, :64]
+    masks = np.stack([(y - rng.integers(16, 48)) ** 2 + (x - rng.integers(16, 48)) ** 2 < 144 for _ in range(40)])
+    images = 170 - 110 * masks + rng.normal(0, 12, masks.shape)
+    return images.clip(0, 255).astype(np.uint8), masks.astype(np.uint8)
+
+
+class Tiny(nn.Module):
+    """Something to train that costs nothing."""
+
+    def __init__(self, outputs: int = 2) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.layer = nn.Conv2d(3, outputs, 3, padding=1)
+        with torch.no_grad():
+            for p in self.parameters():
+                p.copy_(torch.rand(p.shape, generator=generator) - 0.5)
+
+    def forward(self, images):
+        return self.layer(images)
+
+
+def train(network, slices, *, seed=0, schedule=None, report=lambda line: None, make_batch=segmentation_batch):
+    schedule = schedule or Schedule(4, 4, crop=32)
+    order = batch_order(slices[1].any((1, 2)), schedule.steps, schedule.batch, study.stream(seed, "order"))
+    return fit(
+        network, lambda rows: (slices[0][rows], slices[1][rows]), order, make_batch, segmentation_loss,
+        schedule=schedule, machine=MACHINE, seed=study.stream_seed(seed, "augmentation"), report=report,
+    )  # fmt: skip
+
+
+def values(network: nn.Module) -> str:
+    total = hashlib.sha256()
+    for value in network.state_dict().values():
+        total.update(value.contiguous().numpy().tobytes())
+    return total.hexdigest()
+
+
+# ------------------------------------------------------------------------------------------------------ order of rows
+def test_the_order_of_batches_is_the_seeds_alone():
+    foreground = np.arange(50) % 5 == 0
+    first, second, other = (batch_order(foreground, 20, 8, study.stream(s, "order")) for s in (0, 0, 1))
+    assert np.array_equal(first, second) and not np.array_equal(first, other)
+    assert first.shape == (20, 8) and first.min() >= 0 and first.max() < 50
+
+
+def test_half_of_every_batch_shows_the_target():
+    foreground = np.zeros(200, bool)
+    foreground[[3, 50, 120]] = True
+    order = batch_order(foreground, 30, 8, study.stream(0, "order"))
+    assert (foreground[order].sum(axis=1) >= 4).all() and foreground[order].mean() < 0.6
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_every_row_comes_once_before_any_comes_again(shown):
+    order = batch_order(np.full(24, shown), 6, 8, study.stream(0, "order")).ravel()
+    assert sorted(order[:24]) == sorted(order[24:48]) == list(range(24))
+
+
+def test_nothing_to_train_on_is_refused():
+    with pytest.raises(BadInput, match="no rows to train on"):
+        batch_order(np.zeros(0, bool), 1, 1, study.stream(0, "order"))
+
+
+# ------------------------------------------------------------------------------------------------------------ fairness
+def test_every_source_sees_the_same_views_in_the_same_order(slices):
+    """What the network is shown is recorded for three kinds of start and has to agree to the byte."""
+    seen = {}
+    for source in ("scratch", "imagenet", "own weights"):
+        network = build_unet(ENCODER, 2, 0)
+        if source == "own weights":
+            network = build_unet(ENCODER, 2, 9)
+        else:
+            start_from(network, source)
+        digest = hashlib.sha256()
+
+        def recorded(*arguments, digest=digest):
+            inputs, targets = segmentation_batch(*arguments)
+            digest.update(inputs.contiguous().numpy().tobytes() + targets.numpy().tobytes())
+            return inputs, targets
+
+        train(network, slices, schedule=Schedule(2, 2, crop=32), make_batch=recorded)
+        seen[source] = digest.hexdigest()
+    assert len(set(seen.values())) == 1
+
+
+def test_training_draws_from_no_random_state_but_its_seeds(slices):
+    results = set()
+    for disturbance in (1, 2):
+        torch.manual_seed(disturbance)
+        np.random.seed(disturbance)
+        network = Tiny()
+        train(network, slices)
+        results.add(values(network))
+    assert len(results) == 1
+
+
+def test_the_three_tasks_of_a_source_see_the_same_views(slices):
+    read = (slices[0][:4], slices[1][:4], np.arange(4))
+    views = [BATCHES[task](read, torch.Generator().manual_seed(2), 32, MACHINE) for task in BATCHES]
+    (classified, labels), (segmented, masks), (corrupted, original) = views
+    assert torch.equal(classified, segmented) and torch.equal(segmented, original)
+    assert not torch.equal(corrupted, original)
+    assert labels.tolist() == [0, 1, 2, 3] and masks.shape == (4, 32, 32)
+
+
+# ------------------------------------------------------------------------------------------------------------ the loop
+def test_equal_input_gives_equal_bytes(slices):
+    results = []
+    for _ in range(2):
+        network = build_unet(ENCODER, 2, 0)
+        history = train(network, slices, schedule=Schedule(3, 4, crop=64))
+        results.append((values(network), history.losses))
+    assert results[0] == results[1]
+
+
+def test_another_seed_gives_another_network(slices):
+    first, second = Tiny(), Tiny()
+    train(first, slices, seed=0)
+    train(second, slices, seed=1)
+    assert values(first) != values(second)
+
+
+def test_a_network_learns_to_segment_and_its_batch_statistics_serve_evaluation(slices):
+    """Too few steps for the whole network from random weights, so it starts from public ones."""
+    network = build_unet(ENCODER, 2, 0)
+    start_from(network, "imagenet")
+    history = train(network, slices, schedule=Schedule(40, 8, learning_rate=3e-3, crop=32))
+    assert np.mean(history.losses[-5:]) < 0.7 * np.mean(history.losses[:5])
+    learned = held_out_performance(
+        "segmentation", network, *slices, np.zeros(40, int), machine=MACHINE, mean_image=slices[0].mean(0)
+    )
+    assert learned["dice"] > 0.6 and learned["learned"] is True
+
+
+def test_the_history_tells_what_happened(slices):
+    lines: list[str] = []
+    schedule = Schedule(16, 4, crop=32)
+    history = train(Tiny(), slices, schedule=schedule, report=lines.append)
+    frame = history.to_frame()
+    assert list(frame.columns) == ["step", "loss", "learning_rate"] and frame["step"].tolist() == list(range(1, 17))
+    assert history.samples == 64 and history.seconds > 0 and 50 < history.peak_memory_mb < 100_000
+    assert len(lines) == training.REPORTS and "step   16/16" in lines[-1] and "loss" in lines[-1]
+    assert np.isfinite(frame["loss"]).all()
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7, 150])
+def test_the_rate_warms_up_and_falls_towards_nothing(steps):
+    schedule = Schedule(steps, 8, learning_rate=0.01)
+    rates = [schedule.rate(step) for step in range(steps)]
+    assert all(0 < rate <= 0.01 for rate in rates)
+    top = int(np.argmax(rates))
+    assert rates[: top + 1] == sorted(rates[: top + 1]) and rates[top:] == sorted(rates[top:], reverse=True)
+    if steps == 150:
+        assert max(rates) == pytest.approx(0.01) and rates[-1] < 1e-4
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_step_and_what_to_do(slices):
+    calls = []
+
+    def loss(outputs, targets):
+        calls.append(1)
+        return segmentation_loss(outputs, targets) * (float("nan") if len(calls) >= 3 else 1)
+
+    schedule = Schedule(8, 2, crop=32)
+    order = batch_order(np.ones(40, bool), 8, 2, study.stream(0, "order"))
+    with pytest.raises(BadInput, match="loss became nan at step 3 of 8 .*lower learning_rate") as caught:
+        fit(Tiny(), lambda r: (slices[0][r], slices[1][r]), order, segmentation_batch, loss,
+            schedule=schedule, machine=MACHINE, seed=0, report=lambda line: None)  # fmt: skip
+    assert "\n" not in str(caught.value)
+
+
+# -------------------------------------------------------------------------------------------------------------- losses
+def test_the_segmentation_loss_is_lowest_for_the_truth():
+    masks = torch.zeros(2, 16, 16, dtype=torch.long)
+    masks[:, 4:9, 4:9] = 1
+    truth = torch.nn.functional.one_hot(masks, 2).permute(0, 3, 1, 2).float() * 20
+    flipped, undecided = truth.flip(1), torch.zeros_like(truth)
+    losses = [float(segmentation_loss(logits, masks)) for logits in (truth, undecided, flipped)]
+    assert losses[0] < 0.01 and losses[0] < losses[1] < losses[2]
+
+
+def test_the_segmentation_loss_is_that_of_its_formula():
+    logits = torch.tensor([[[[0.0, 2.0]], [[1.0, -1.0]], [[0.5, 0.0]]]])
+    masks = torch.tensor([[[1, 0]]])
+    p = torch.softmax(logits, 1)[0, :, 0]
+    cross = -(p[1, 0].log() + p[0, 1].log()) / 2
+    dice = [(2 * p[1, 0] + 1) / (p[1].sum() + 1 + 1), torch.tensor(1.0) / (p[2].sum() + 1)]
+    expected = cross + 1 - (dice[0] + dice[1]) / 2
+    torch.testing.assert_close(segmentation_loss(logits, masks), expected)
+
+
+# ------------------------------------------------------------------------------------------------ did a source learn?
+class Answer(nn.Module):
+    """Says the same whatever it is shown, or what `say` makes of it."""
+
+    def __init__(self, say) -> None:
+        super().__init__()
+        self.say = say
+
+    def forward(self, images):
+        return self.say(images)
+
+
+def performance(task, say, slices, labels=None):
+    labels = np.arange(40) % 4 if labels is None else labels
+    return held_out_performance(
+        task, Answer(say), *slices, labels, machine=Machine(), mean_image=slices[0].mean(0, dtype=np.float32)
+    )
+
+
+def test_answering_the_commonest_class_is_not_learning(slices):
+    labels = np.array([0] * 20 + [1, 2] * 10)
+    constant = performance("classification", lambda x: torch.tensor([1.0, 0, 0]).expand(len(x), 3), slices, labels)
+    assert (constant["accuracy"], constant["chance"], constant["learned"]) == (0.5, 0.5, False)
+
+
+def test_calling_everything_foreground_is_not_learning(slices):
+    def everything(x):
+        return torch.stack([torch.zeros_like(x[:, 0]), torch.ones_like(x[:, 0])], 1)
+
+    def dark(x):
+        return torch.stack([x[:, 0], -x[:, 0]], 1)
+
+    trivial, good = performance("segmentation", everything, slices), performance("segmentation", dark, slices)
+    assert trivial["dice"] == pytest.approx(trivial["all_foreground"]) and not trivial["learned"]
+    assert good["dice"] > 0.9 and good["learned"]
+
+
+def test_leaving_a_picture_as_it_is_or_showing_the_mean_is_not_restoring(slices):
+    untouched = performance("selfsupervised", lambda x: x, slices)
+    assert not untouched["learned"] and untouched["restoration_error"] > 0
+    mean = torch.from_numpy((slices[0].mean(0) - 127) / 128).float()
+    mean_shown = performance("selfsupervised", lambda x: mean.expand(len(x), 3, -1, -1), slices)
+    assert mean_shown["restoration_error"] == pytest.approx(mean_shown["mean_image_error"], rel=1e-3)
+    assert not mean_shown["learned"]
+
+
+@pytest.mark.parametrize("task", ["classification", "segmentation", "selfsupervised"])
+@pytest.mark.parametrize("colour", [False, True])
+def test_each_pretraining_task_runs_from_pictures_to_held_out_result(slices, task, colour):
+    images = np.repeat(slices[0][..., None], 3, axis=3) if colour else slices[0]
+    labels = np.arange(40) % 4
+    network: nn.Module = (
+        build_classifier(ENCODER, 4, 0)
+        if task == "classification"
+        else build_unet(ENCODER, {"segmentation": 2, "selfsupervised": 3}[task], 0)
+    )
+    schedule = Schedule(2, 4, crop=32)
+    order = batch_order(np.ones(40, bool), 2, 4, study.stream(0, "order"))
+    history = fit(
+        network, lambda r: (images[r], slices[1][r], labels[r]), order, BATCHES[task], LOSSES[task],
+        schedule=schedule, machine=MACHINE, seed=0, report=lambda line: None,
+    )  # fmt: skip
+    assert len(history.losses) == 2
+    part = slice(0, 4)
+    learned = held_out_performance(
+        task, network, images[part], slices[1][part], labels[part], machine=MACHINE, mean_image=images.mean(0)
+    )
+    assert learned["task"] == task and learned["n"] == 4 and isinstance(learned["learned"], bool)
+    pictures = held_out_pictures(task, network, images[part], machine=MACHINE)
+    shapes = {name: array.shape for name, array in pictures.items()}
+    assert (
+        shapes
+        == {
+            "classification": {"probabilities": (4, 4)},
+            "segmentation": {"predictions": (4, 64, 64)},
+            "selfsupervised": {"corrupted": images[part].shape, "restored": images[part].shape},
+        }[task]
+    )
