@@ -527,7 +527,8 @@ def _claims_summary(found: list[dict[str, Any]] | None) -> pd.DataFrame | None:
                 "why": claim.get("reason", ""),
             }
         )
-        for target, part in (claim.get("targets") or {}).items():
+        parts = claim.get("targets") or {}
+        for target, part in [(t, parts[t]) for t in TARGETS if t in parts]:
             why = "; ".join(str(g) for g in part.get("gates_failed") or []) or part.get("reason", "")
             rows.append(
                 {
@@ -668,7 +669,7 @@ def _as_page(stage: StagePage, run: Run) -> nbformat.NotebookNode:
     if m.get("device"):
         facts.append(f"on {m['device']}" + (f" in {m['precision']}" if m.get("precision") else ""))
     facts.append(f"code `{str(m.get('code', ''))[:8]}`")
-    simulated = run.simulated and not run.reference or "simulated" in run.kinds.values()
+    simulated = run.simulated or "simulated" in run.kinds.values()
     note = (":::{admonition} Simulated data\n:class: warning simulated\n" if simulated else ":::{note}\n") + (
         f"{'Made from simulated data. ' if simulated else ''}Executed by papermill: {', '.join(facts)}. Where its "
         f"files are: `{stage.folder.as_posix()}`.\n:::"

@@ -664,7 +664,8 @@ def robustness(
 
     rescored: name -> results table of the same networks scored with another detection rule, threshold, or pooling;
     each is one more level of `scoring` beside "as planned". Columns: claim, target ("all" = the whole claim),
-    scoring, metric, margin_factor, verdict (plain words), planned (True for the choice of claims.yaml).
+    scoring, metric, margin_factor, verdict (an illustration when `simulated`), planned (True for the choice of
+    claims.yaml).
     """
     if semisynthetic is None:
         semisynthetic = () if simulated else study.DETECTED
@@ -680,7 +681,8 @@ def robustness(
                 for claim in found.summary:
                     verdicts = {"all": claim["verdict"]} | {t: v["verdict"] for t, v in claim["targets"].items()}
                     for target, verdict in verdicts.items():
-                        rows.append((claim["claim"], target, scoring, metric, factor, verdict, planned))
+                        said = as_illustration(verdict) if simulated else verdict
+                        rows.append((claim["claim"], target, scoring, metric, factor, said, planned))
     return pd.DataFrame(rows, columns=["claim", "target", "scoring", "metric", "margin_factor", "verdict", "planned"])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import json
 import platform
@@ -52,6 +53,20 @@ class Machine:
         return batch.contiguous(memory_format=torch.channels_last) if self.channels_last else batch
 
 
+def keep_memory() -> None:
+    """Let this process keep the memory that a training step frees, for the next step to take (glibc only).
+
+    By default every large block goes back to the system and is faulted in again page by page: 4,000 to 12,000 faults and
+    about a tenth of the time of a step on a CPU. Peak memory is the same.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):
+        return  # another system, another allocator
+    mallopt(-3, 32 * 2**20)  # M_MMAP_THRESHOLD, the most that it takes
+    mallopt(-1, 512 * 2**20)  # M_TRIM_THRESHOLD
+
+
 def describe_device() -> str:
     """What networks would be trained on here, for a person to read."""
     if torch.cuda.is_available():
@@ -73,6 +88,7 @@ def measure(
     A few seconds (at most about 15). On a CPU fp32 with channels_last is expected to win, on a GPU bf16 with
     channels_last; the expected way stays unless another one is 15 % faster.
     """
+    keep_memory()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     threads = threads or torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -133,7 +149,8 @@ def _seconds(step: Any, way: Machine) -> float:
 def load_or_measure(run: Path, *, encoder: str = "tf_efficientnet_lite0", threads: int | None = None) -> Machine:
     """How the run in folder `run` computes: read from its machine.json, or measured now and written there atomically.
 
-    From here on this process uses that many threads, as equal results need an equal number. BadInput when machine.json
+    From here on this process uses that many threads, as equal results need an equal number, and keeps freed memory
+    (`keep_memory`). BadInput when machine.json
     is torn, or names a GPU that is not there.
     """
     path = run / FILE
@@ -148,6 +165,7 @@ def load_or_measure(run: Path, *, encoder: str = "tf_efficientnet_lite0", thread
         if not path.is_file():  # another stage may have been quicker: then its choice counts
             atomic_write_json(path, {**dataclasses.asdict(machine), **facts})
     machine = _read(path)
+    keep_memory()
     torch.set_num_threads(machine.threads)
     return machine
 

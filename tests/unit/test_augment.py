@@ -35,7 +35,7 @@ def test_image_and_mask_move_together():
     masks = (picture[:, 0] > 0.5).to(torch.uint8)
     views, labels = augment(picture, masks, seeded(), 64, strength=UNLIT)
     agree = ((views[:, 0] > 0.5) == (labels > 0)).float().mean()
-    assert float(agree) > 0.98
+    assert float(agree) > 0.95  # all but pixels on an edge
     # and they do move: the same rule against the unmoved middle fails
     middle = masks[:, 32:96, 16:80]
     assert float(((views[:, 0] > 0.5) == (middle > 0)).float().mean()) < 0.8

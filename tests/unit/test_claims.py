@@ -110,8 +110,11 @@ def without(world: dict[claims.Key, claims.Cell], *sources: str, arm: str = "mai
 
 def test_the_committed_rules_are_those_of_the_plan() -> None:
     assert RULES.margin == {
-        "anatomy": {"miou": 0.01}, "stroke": {"dice": 0.03}, "ms": {"dice": 0.05}, "detection": {"lesion_sensitivity": 0.1}
-    }  # fmt: skip
+        "anatomy": {"miou": 0.01},
+        "stroke": {"dice": 0.03},
+        "ms": {"dice": 0.05},
+        "detection": {"lesion_sensitivity": 0.1},
+    }
     assert (RULES.common.noninferiority_alpha, RULES.common.equivalence_alpha, RULES.common.min_subjects) == (
         0.025,
         0.05,
@@ -348,6 +351,7 @@ def sensitivity(stroke: float, ms: float) -> Shift:
         (0.20, 0.0, "not_supported"),  # wholly outside on one
         (-0.20, 0.0, "not_supported"),
         (0.10, 0.0, "inconclusive"),  # the interval straddles the margin
+        (-0.10, 0.0, "inconclusive"),
     ],
 )
 def test_claim_2_is_comparable_but_not_consistently_higher(stroke: float, ms: float, expected: str) -> None:
@@ -508,6 +512,8 @@ def test_a_simulated_run_prints_illustrations_and_never_a_verdict() -> None:
     assert all(v.startswith("illustration: the rule would say ") for v in said)
     assert verdict(found, "claim1") == "illustration: the rule would say supported"
     assert "not run" in verdict(found, "claim3")
+    choices = claims.robustness(RULES, as_table(world), learned(), simulated=True, margin_factors=(1.0,))
+    assert choices["verdict"].str.startswith("illustration: the rule would say ").all()
 
 
 def test_real_runs_owe_the_null_check_unless_they_say_otherwise() -> None:

@@ -1,4 +1,4 @@
-"""Scores mean what the definitions say: hand-counted examples, brute force beside the fast way, laws on random masks."""
+"""Scores mean what the definitions say: hand-counted examples, brute force beside the fast way, random masks."""
 
 from __future__ import annotations
 
@@ -137,6 +137,8 @@ def test_the_smallest_lesion_is_three_cubic_millimetres_despite_rounding() -> No
     # three voxels of .9999^3 mm3 make 2.9991: just within the thousandth; at .999 they are a speck
     assert metrics.detect_lesions(three, three, (0.9999,) * 3).n_truth == 1
     assert metrics.detect_lesions(three, three, (0.999,) * 3).n_truth == 0
+    assert metrics.detect_lesions(three, three, (0.9999,) * 3).n_pred == 1
+    assert metrics.detect_lesions(three, three, (0.999,) * 3).n_pred == 0
 
 
 def test_at_1_4_mm_the_smallest_lesion_is_two_voxels() -> None:
@@ -355,13 +357,14 @@ def test_calibration_looks_only_near_the_reference_or_where_something_was_said()
     truth = volume(rod(15, 1, 15, 15), shape=shape)
     p = np.zeros(shape, np.float32)
     p[0, 0, 0] = 0.5  # far away, but above .01
+    p[0, 0, 29] = 0.02  # so is this
     p[29, 29, 29] = 0.005  # far away and silent
     grid = np.stack(np.meshgrid(*[np.arange(30) - 15] * 3, indexing="ij"))
-    n = int((np.sqrt((grid**2).sum(0)) <= 5).sum()) + 1
-    assert metrics.brier(p, truth, MM) == pytest.approx((1 + 0.25) / n)
+    n = int((np.sqrt((grid**2).sum(0)) <= 5).sum()) + 2
+    assert metrics.brier(p, truth, MM) == pytest.approx((1 + 0.25 + 0.0004) / n)
     brain = np.ones(shape, bool)
     brain[0, 0, 0] = False
-    assert metrics.brier(p, truth, MM, brain) == pytest.approx(1 / (n - 1))
+    assert metrics.brier(p, truth, MM, brain) == pytest.approx(1.0004 / (n - 1))
 
 
 def test_the_five_millimetres_are_a_ball_in_every_spacing() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -101,7 +103,7 @@ def test_the_fast_depthwise_layer_computes_what_the_plain_one_does(channels, siz
 def test_the_encoder_has_fast_depthwise_layers_under_its_own_names():
     import timm
 
-    unet = build_unet(ENCODER, 2, 0)
+    unet: Any = build_unet(ENCODER, 2, 0)
     assert sum(isinstance(layer, SmallMapDepthwise) for layer in unet.modules()) == 12
     ours = {name.removeprefix("model.") for name in unet.encoder.state_dict()}
     assert ours <= set(timm.create_model(ENCODER).state_dict())

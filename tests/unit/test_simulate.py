@@ -11,7 +11,7 @@ import pytest
 from scipy import ndimage
 
 from braintransfer.simulate import simulated_mri, simulated_natural, simulated_target
-from braintransfer.simulate.brains import CONTRAST, Anatomy, finish, render, simulate_anatomy
+from braintransfer.simulate.brains import CHANNELS, CONTRAST, Anatomy, finish, render, simulate_anatomy
 from braintransfer.simulate.lesions import (
     EVERY_NEIGHBOUR,
     MS_DEMO_MM3,
@@ -69,9 +69,9 @@ GENERATORS = {
 
 @pytest.mark.parametrize("name", GENERATORS)
 def test_one_seed_gives_the_same_bytes_and_another_seed_others(name: str) -> None:
-    first = fingerprint(GENERATORS[name](3, 5))
-    assert fingerprint(GENERATORS[name](3, 5)) == first
-    assert fingerprint(GENERATORS[name](3, 6)) != first
+    first = fingerprint(GENERATORS[name](2, 5))
+    assert fingerprint(GENERATORS[name](2, 5)) == first
+    assert fingerprint(GENERATORS[name](2, 6)) != first
 
 
 @pytest.mark.parametrize("name", ["natural", "stroke", "ms", "anatomy"])
@@ -82,19 +82,22 @@ def test_fewer_subjects_are_the_first_of_more(name: str) -> None:
 
 # ---------------------------------------------------------------------------------------------------------------- brains
 def test_tissue_contrasts_meet_the_measured_medians() -> None:
-    """Cortex .58 and ventricle .31 of white matter in the mean of eight persons: within .03 and .11 (its spread is .11)."""
-    cortex, ventricle = [], []
+    """Medians inside the labels, relative to white matter: each person within .07 of the contrast drawn for it (gamma moves
+    it), the mean of eight within .035 of the 12 real scans', ventricle within .1 (its spread between people is .11)."""
+    medians: dict[str, list[float]] = {name: [] for name in CONTRAST}
     for k in range(8):
         person = simulate_anatomy(np.random.default_rng(k), MM)
         t1, drawn = render(np.random.default_rng(k), person)
-        white = np.median(t1[person.labels == 3])
-        deep = ndimage.binary_erosion(person.labels == 2)
-        cortex.append(np.median(t1[(person.labels == 2) & ~deep]) / white)
-        ventricle.append(np.median(t1[ndimage.binary_erosion(person.labels == 1)]) / white)
-        assert set(drawn) >= {f"contrast_{name}" for name in CONTRAST}
-    assert np.mean(cortex) == pytest.approx(0.58, abs=0.03)
-    assert np.mean(ventricle) == pytest.approx(0.31, abs=0.11)
-    assert np.std(ventricle) > 0.03
+        values, labels = t1[person.brain], person.labels[person.brain]
+        owner = person.maps[:, 1:7].argmax(1)
+        white = np.median(values[labels == 3])
+        for name in CONTRAST:
+            mine = (labels == (1 if name == "ventricle" else 2)) & (owner == CHANNELS.index(name) - 1)
+            medians[name].append(float(np.median(values[mine]) / white))
+            assert medians[name][-1] == pytest.approx(drawn[f"contrast_{name}"], abs=0.07)
+    for name, (mean, _) in CONTRAST.items():
+        assert np.mean(medians[name]) == pytest.approx(mean, abs=0.1 if name == "ventricle" else 0.035)
+    assert np.std(medians["ventricle"]) > 0.05
 
 
 def test_a_person_has_all_tissues_in_human_proportions(person: Anatomy) -> None:
@@ -187,16 +190,15 @@ def test_far_from_lesions_nothing_changes(person: Anatomy, picture: np.ndarray) 
     assert np.mean(result[lesion]) < 0.85 * np.mean(picture[lesion])
 
 
-def test_a_lesion_keeps_the_noise_of_the_scan(person: Anatomy, picture: np.ndarray) -> None:
+def test_a_lesion_keeps_the_noise_of_the_scan() -> None:
     """Mixing with smooth fluid alone would leave a lesion visibly smoother than the brain around it."""
-    lesion = ndimage.binary_erosion(person.labels == 3)
-    result = insert_stroke(picture, person.brain, lesion, np.random.default_rng(0), SPACING, 0.4, person.labels == 3)
-    inner = ndimage.binary_erosion(lesion)
-
-    def fine(volume: np.ndarray) -> float:
-        return float(np.std((volume - ndimage.uniform_filter(volume, 3))[inner]))
-
-    assert 0.6 < fine(result) / fine(picture) < 1.4
+    white = np.ones((40, 40, 40), bool)
+    noisy = (1 + 0.03 * np.random.default_rng(0).standard_normal(white.shape)).astype(np.float32)
+    lesion = np.zeros_like(white)
+    lesion[8:32, 8:32, 8:32] = True
+    result = insert_stroke(noisy, white, lesion, np.random.default_rng(1), (1.0, 1.0, 1.0), 0.4, white)
+    assert result[14:26, 14:26, 14:26].mean() == pytest.approx(0.4, abs=0.03)
+    assert result[14:26, 14:26, 14:26].std() == pytest.approx(0.03, rel=0.3)
 
 
 def test_a_stroke_has_a_dark_core_and_a_less_dark_rim() -> None:

@@ -171,7 +171,7 @@ def test_a_network_learns_to_segment_and_its_batch_statistics_serve_evaluation(s
     history = train(network, slices, schedule=Schedule(40, 8, learning_rate=3e-3, crop=32))
     assert np.mean(history.losses[-5:]) < 0.7 * np.mean(history.losses[:5])
     learned = held_out_performance(
-        "segmentation", network, *slices, np.zeros(40, int), machine=MACHINE, mean_image=slices[0].mean(0)
+        "segmentation", network, slices[0], slices[1], np.zeros(40, int), machine=MACHINE, mean_image=slices[0].mean(0)
     )
     assert learned["dice"] > 0.6 and learned["learned"] is True
 
@@ -248,7 +248,13 @@ class Answer(nn.Module):
 def performance(task, say, slices, labels=None):
     labels = np.arange(40) % 4 if labels is None else labels
     return held_out_performance(
-        task, Answer(say), *slices, labels, machine=Machine(), mean_image=slices[0].mean(0, dtype=np.float32)
+        task,
+        Answer(say),
+        slices[0],
+        slices[1],
+        labels,
+        machine=Machine(),
+        mean_image=slices[0].mean(0, dtype=np.float32),
     )
 
 

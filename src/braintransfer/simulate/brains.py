@@ -7,7 +7,7 @@ z superior). Tissue contrasts (medians relative to white matter) were measured o
 from __future__ import annotations
 
 import importlib.resources
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -251,7 +251,7 @@ def simulate_anatomy(rng: np.random.Generator, spacing_mm: float, prior: Prior =
     """One person: affine (scale within 20 %, rotation within 15 degrees, shear .012), smooth warp, ventricles of their age.
 
     The common scale takes 16 %, each axis 4 % more, so that no head is stretched out of shape. The "source" prior bends
-    more and coarser. The grid is just large enough for the brain with 8 mm around it, 26 mm with the "source" prior (scalp).
+    more and coarser. The grid is cut to the brain with 4 mm around it, 18 mm with the "source" prior (skull and scalp).
     """
     base = template()
     head = np.array(base.maps.shape[:3])
@@ -261,7 +261,7 @@ def simulate_anatomy(rng: np.random.Generator, spacing_mm: float, prior: Prior =
     forward = _rotation(np.deg2rad(rng.uniform(-15, 15, 3))) @ shear @ np.diag(scale)
     extent = (head - 6) / 2
     # An ellipsoid with the head's half-axes, turned: half-width along each world axis.
-    half = np.sqrt(((forward * extent) ** 2).sum(1)) + (8 if prior == "target" else 26)
+    half = np.sqrt(((forward * extent) ** 2).sum(1)) + 15  # heads are fuller than ellipsoids, and bent
     shape = tuple(int(n) for n in np.ceil(2 * half / spacing_mm))
     # Every third voxel is enough: what bends the head is smooth, and what turns it is linear.
     coarse = tuple(-(-n // 3) + 1 for n in shape)
@@ -275,7 +275,17 @@ def simulate_anatomy(rng: np.random.Generator, spacing_mm: float, prior: Prior =
     growth = np.clip(rng.normal((age - 45) / 14, 1.0), -1.5, 5.0)
     mm += np.float32(growth) * _interpolate(base.pull, ((mm - base.origin) / 3).reshape(-1, 3)).reshape(mm.shape)
     mm = np.ascontiguousarray(np.moveaxis(draw_out(np.moveaxis(mm, -1, 0), shape), 0, -1))
-    return sample_anatomy(mm, spacing_mm, age)
+    return _cut(sample_anatomy(mm, spacing_mm, age), 4.0 if prior == "target" else 18.0)
+
+
+def _cut(person: Anatomy, margin_mm: float) -> Anatomy:
+    """The person on a grid just `margin_mm` wider than the brain on every side (padded with air where need be)."""
+    margin = int(np.ceil(margin_mm / person.spacing))
+    places = [np.flatnonzero(person.brain.any(axis=other)) for other in ((1, 2), (0, 2), (0, 1))]
+    box = tuple(slice(int(p[0]), int(p[-1]) + 1) for p in places)
+    labels, brain = (np.pad(v[box], margin) for v in (person.labels, person.brain))
+    mm = np.pad(person.template_mm[box], [(margin, margin)] * 3 + [(0, 0)], mode="reflect", reflect_type="odd")
+    return replace(person, labels=labels, brain=brain, template_mm=mm)
 
 
 def _levels(rng: np.random.Generator, prior: Prior) -> dict[str, float]:

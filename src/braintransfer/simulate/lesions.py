@@ -273,7 +273,7 @@ def ms_lesions(person: Anatomy, rng: np.random.Generator, demo: bool = False) ->
         if not free[seed] or abs(x[seed]) <= 1:
             continue
         side = np.sign(x[seed])
-        away = np.sqrt(sum(((person.template_mm[..., a] - person.template_mm[seed][a]) ** 2 for a in range(3))))
+        away = np.sqrt(sum((person.template_mm[..., a] - person.template_mm[seed][a]) ** 2 for a in range(3)))
         score = from_ventricle + 0.4 * away + 1.5 * rough
         score[seed] = -np.inf
         nearby = free & above & (x * side > 1)
