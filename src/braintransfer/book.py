@@ -308,10 +308,10 @@ class PageMaker:
         here = self.source / "results" / run.slug
         for name in _draw(run, here / "figures"):
             run.drawn[name] = _describe(here / "figures", name)
-            if any(s.group == "compare" for s in run.stages):
-                run.drawn[name]["made"] = (
-                    f"Numbers from the {{doc}}`compare stage </stages/{run.slug}/compare/compare>`."
-                )
+            stage = _stage_of(run, name)
+            if stage is not None:
+                link = f"/stages/{run.slug}/{stage.group}/{stage.page}"
+                run.drawn[name]["made"] = f"Made from {{doc}}`this stage <{link}>`."
         pieces = {
             "run": run,
             "figure": lambda name, width="100%": (
@@ -328,6 +328,7 @@ class PageMaker:
             "one_by_one": one_by_one,
             "learned": _learned,
             "sources_frame": _sources,
+            "source_sets": _source_sets,
             "targets_frame": _targets,
             "contrasts": _contrasts(run.contrasts),
             "summary": _claims_summary(tables.read_json(run.folder / "compare" / "claims_summary.json", None)),
@@ -456,11 +457,18 @@ def _sources(frame: pd.DataFrame | None) -> pd.DataFrame | None:
                 if r.get("ImageNet is larger by") not in ("", "1", None)
                 else "",
                 "kind": r["kind"],
-                "data set": r["data set"],
-                "licence": r["licence"],
             }
         )
     return pd.DataFrame(rows)
+
+
+def _source_sets(frame: pd.DataFrame | None) -> pd.DataFrame | None:
+    if frame is None:
+        return None
+    sets = frame.loc[frame["data set"] != "none", ["data set", "kind", "licence", "source"]]
+    titled = sets.assign(source=[tables.SOURCE_TITLES.get(s, s) for s in sets["source"]])
+    joined = titled.groupby(["data set", "kind", "licence"], sort=False)["source"].agg("; ".join).reset_index()
+    return joined.rename(columns={"source": "behind"})[["data set", "behind", "kind", "licence"]]
 
 
 def _targets(frame: pd.DataFrame | None) -> pd.DataFrame | None:
@@ -477,7 +485,8 @@ def _sizes(run: Run) -> pd.DataFrame | None:
 
 
 def _learned(frame: pd.DataFrame) -> pd.DataFrame:
-    means = frame.groupby(["source", "measure"], sort=False)["value"].mean().reset_index()
+    numbers = frame.dropna(subset=["value"])  # true and false are no measures
+    means = numbers.groupby(["source", "measure"], sort=False)["value"].mean().reset_index()
     means = means.assign(
         source=[tables.SOURCE_TITLES.get(s, s) for s in means["source"]],
         value=[tables.number(v, 3) for v in means["value"]],
@@ -491,12 +500,6 @@ def _contrasts(contrasts: list[dict[str, Any]]) -> pd.DataFrame:
         low, high, mean = (
             float(c[k]) if isinstance(c.get(k), int | float) else float("nan") for k in ("lower", "upper", "estimate")
         )
-        gates = c.get("gates")
-        failed = (
-            [str(k) for k, v in gates.items() if v is False or (isinstance(v, dict) and v.get("passed") is False)]
-            if isinstance(gates, dict)
-            else []
-        )
         a, b = (tables.SOURCE_TITLES.get(str(c.get(k)), str(c.get(k, ""))) for k in ("A", "B"))
         rows.append(
             {
@@ -504,11 +507,9 @@ def _contrasts(contrasts: list[dict[str, Any]]) -> pd.DataFrame:
                 "target": tables.TARGET_TITLES.get(str(c.get("target")), c.get("target", "")),
                 "A − B": f"{a} − {b}",
                 "difference": tables.with_interval(mean, low, high, 3),
-                "in": tables.METRIC_TITLES.get(str(c.get("metric")), c.get("metric", "")),
-                "margin": c.get("margin", ""),
+                "margin": f"{c.get('margin', '')} {tables.METRIC_TITLES.get(str(c.get('metric')), '')}".strip(),
                 "people x seeds": f"{c.get('n_subjects', '')} x {c.get('n_seeds', '')}",
                 "what the rule says": str(c.get("verdict", "")).replace("_", " "),
-                "gates failed": ", ".join(failed).replace("_", " "),
             }
         )
     return pd.DataFrame(rows)
@@ -637,6 +638,12 @@ def _draw(run: Run, folder: Path) -> list[str]:
     return sorted(p.stem for p in folder.glob("*.json"))
 
 
+def _stage_of(run: Run, figure: str) -> StagePage | None:
+    """The stage to which a figure's numbers go back: a data set's own, or else the comparison."""
+    folder = Path("data", figure.removeprefix("montage_")) if figure.startswith("montage_") else Path("compare")
+    return next((s for s in run.stages if s.folder == folder), None)
+
+
 def _montage(run: Run, dataset: str, n: int = 12) -> figures.Drawing | None:
     """Pictures of a slice store, training rows only; None where there is no store or its licence forbids pictures."""
     from braintransfer.store import open_store
@@ -724,7 +731,8 @@ def assemble(root: Path, runs: list[Run], source: Path) -> list[str]:
         if first and "overview" in first.drawn
         else ""
     )
-    maker.render("templates/index.md", "index", first=first, overview=overview)
+    partial = next((r for r in runs if r.results is not None), None)
+    maker.render("templates/index.md", "index", first=first, partial=partial, overview=overview)
     toc = _toc(yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8")), source, runs)
     (source / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False, allow_unicode=True), encoding="utf-8")
     return _pages_of(toc)

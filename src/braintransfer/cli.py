@@ -421,11 +421,15 @@ def _broken_link(run: Path, folder: Path) -> str | None:
 @click.option("--profile", default=None, help="the run to show beside the reference results (default: the newest)")
 def book(profile: str | None) -> None:
     """Build the book at _build/html/index.html from prose, reference results and finished runs."""
-    from braintransfer.book import build
+    from braintransfer.book import BuildFailed, build
 
     if profile and profile.endswith((".yaml", ".yml")):
         profile = read_profile(profile).name
-    page = build(project_root(), profile)
+    try:
+        page = build(project_root(), profile)
+    except BuildFailed as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(1)
     click.echo(f"the book: {page}")
 
 

@@ -554,6 +554,55 @@ def claims_figure(contrasts: Sequence[Mapping[str, Any]], kinds: Mapping[str, st
     return Drawing(figure, caption, "Differences with intervals. " + "; ".join(spoken) + ".")
 
 
+VERDICT_COLOURS = {"supported": "#009e73", "inconclusive": "#bdbdbd", "not supported": "#d55e00", "not run": "#ececec"}
+
+
+def robustness_figure(choices: pd.DataFrame, kinds: Mapping[str, str]) -> Drawing:
+    """In which share of the analysis choices each verdict holds, one bar a claim and target.
+
+    choices: `claims.robustness` (columns claim, target, verdict, planned, one row a choice); an illustration counts as
+    the verdict that it illustrates. A dot marks what the rules as committed give.
+    """
+    plain = choices["verdict"].str.replace("illustration: the rule would say ", "").str.replace("_", " ")
+    plain = plain.where(plain.isin(list(VERDICT_COLOURS)), "not run")
+    table = choices.assign(verdict=plain)
+    bars = list(table.groupby(["claim", "target"], sort=False))
+    figure, axes = _figure(6.2, 0.34 * max(len(bars), 1) + 1.3)
+    axis = axes[0, 0]
+    labels, spoken = [], []
+    with matplotlib.rc_context(_STYLE):
+        for place, ((claim, target), part) in enumerate(bars):
+            left = 0.0
+            said = []
+            for verdict, colour in VERDICT_COLOURS.items():
+                share = float((part["verdict"] == verdict).mean())
+                if share:
+                    axis.barh(place, share, left=left, color=colour, edgecolor="white", height=0.7, zorder=2)
+                    said.append(f"{verdict} {share:.0%}")
+                    if (part.loc[part["planned"].astype(str) == "True", "verdict"] == verdict).any():
+                        axis.plot(left + share / 2, place, marker="o", color="black", markersize=5, zorder=3)
+                left += share
+            labels.append(f"{claim} · {'all targets' if target == 'all' else TARGET_TITLES.get(target, target)}")
+            spoken.append(f"{labels[-1]}: {', '.join(said)}")
+        axis.set_yticks(range(len(bars)), labels)
+        axis.set_ylim(len(bars) - 0.4, -0.6)
+        axis.set_xlim(0, 1)
+        axis.set_xlabel("share of the analysis choices")
+        if choices["verdict"].str.startswith("illustration").any():
+            axis.set_title("Illustration, not a verdict")
+        axis.grid(axis="y", visible=False)
+        keys = [Patch(color=colour, label=verdict) for verdict, colour in VERDICT_COLOURS.items()]
+        figure.legend(handles=keys, loc="outside lower center", ncols=4, fontsize=9)
+    n = int(table.groupby(["claim", "target"]).size().max()) if len(table) else 0
+    where = "; ".join(dict.fromkeys(_kind(kinds, t) for t in TARGETS if t in kinds))
+    caption = (
+        f"How far the answer to each claim hangs on our choices: share of {n} choices (scoring, metric, half, planned or "
+        f"double margin) in which each verdict holds. {where}. Dot: the rules as fixed. On simulated data these are "
+        "illustrations, not verdicts."
+    )
+    return Drawing(figure, caption, f"One bar a claim and target. {'; '.join(spoken)}.")
+
+
 def _short(source: str) -> str:
     return (
         source.replace("classification", "class.")
@@ -877,6 +926,7 @@ def comparison_figures(
     baselines: pd.DataFrame | None = None,
     contrasts: Sequence[Mapping[str, Any]] = (),
     froc: pd.DataFrame | None = None,
+    robustness: pd.DataFrame | None = None,
     histories: pd.DataFrame | None = None,
     examples: Mapping[str, Mapping[str, Mapping[str, Example]]] | None = None,
     showcase: pd.DataFrame | None = None,
@@ -923,6 +973,8 @@ def comparison_figures(
     plan["samples"] = partial(samples_figure, results, kinds)
     if any(isinstance(c.get("estimate"), int | float) for c in contrasts):
         plan["claims"] = partial(claims_figure, contrasts, kinds)
+    if robustness is not None and len(robustness):
+        plan["robustness"] = partial(robustness_figure, robustness, kinds)
     for stage in ("pretrain", "finetune"):
         if histories is not None and (histories["stage"] == stage).any():
             plan[f"curves_{stage}"] = partial(learning_curves_figure, histories, stage, kinds)
@@ -944,7 +996,7 @@ def _showcase_scores(showcase: pd.DataFrame | None, target: str, subject: str) -
 def write_figures(run: Path, folder: Path, kinds: Mapping[str, str]) -> list[str]:
     """Draw all figures of the run folder `run` into `folder`; returns their names.
 
-    Reads results.csv, compare/{baselines,froc}.csv, compare/claims.json, history.csv, examples.npz, as far as there.
+    Reads results.csv, compare/{baselines,froc,robustness}.csv, compare/claims.json, history.csv, examples.npz, as far as there.
     """
     results = tables.read_results(run / "results.csv")
     compare = run / "compare"
@@ -954,6 +1006,7 @@ def write_figures(run: Path, folder: Path, kinds: Mapping[str, str]) -> list[str
         baselines=tables.read_table(compare / "baselines.csv") if (compare / "baselines.csv").is_file() else None,
         contrasts=tables.read_json(compare / "claims.json", []),
         froc=pd.read_csv(compare / "froc.csv", keep_default_na=False) if (compare / "froc.csv").is_file() else None,
+        robustness=tables.read_table(compare / "robustness.csv") if (compare / "robustness.csv").is_file() else None,
         histories=read_histories(run),
         examples={target: read_examples(run, target) for target in TARGETS},
         showcase=tables.read_showcase(run),

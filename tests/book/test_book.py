@@ -196,6 +196,17 @@ def test_a_fresh_clone_says_how_to_fill_the_book(tmp_path: Path) -> None:
         )
 
 
+def test_a_run_without_the_cells_of_the_answer_says_so(tmp_path: Path) -> None:
+    root = a_project(tmp_path)
+    run = root / "runs" / "demo"
+    run.mkdir(parents=True)
+    results = made_up_results()
+    results[results["source"] == "scratch"].to_csv(run / "results.csv", index=False)
+    book.assemble(root, book.find_runs(root, None, True), root / "_build" / "source")
+    page = (root / "_build" / "source" / "index.md").read_text(encoding="utf-8")
+    assert "does not hold the cells" in page and "No run yet" not in page
+
+
 def test_real_results_come_before_simulated_ones(tmp_path: Path) -> None:
     root = a_project(tmp_path)
     a_run(root)

@@ -155,3 +155,11 @@ def test_all_figures_of_a_run_are_drawn_from_its_files(tmp_path: Path, results: 
         assert (tmp_path / "out" / f"{name}.svg").stat().st_size and (tmp_path / "out" / f"{name}.png").stat().st_size
         words = json.loads((tmp_path / "out" / f"{name}.json").read_text(encoding="utf-8"))
         assert words["caption"] and words["alt"]
+
+
+def test_a_simulated_run_shows_illustrations_and_no_verdicts() -> None:
+    verdicts = ["illustration: the rule would say supported", "illustration: the rule would say inconclusive"]
+    choices = pd.DataFrame({"claim": "claim1", "target": "all", "verdict": verdicts, "planned": [True, False]})
+    drawing = figures.robustness_figure(choices, KINDS)
+    assert drawing.figure.axes[0].get_title(loc="left") == "Illustration, not a verdict"
+    assert "supported 50%, inconclusive 50%" in drawing.alt

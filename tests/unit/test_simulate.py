@@ -106,7 +106,9 @@ def test_a_person_has_all_tissues_in_human_proportions(person: Anatomy) -> None:
     assert 400 < ml[1] < 1900
     assert 250 < ml[2] < 1200
     assert not person.labels[~person.brain].any()
-    assert not person.brain[[0, -1]].any() and not person.brain[:, [0, -1]].any() and not person.brain[:, :, [0, -1]].any()
+    assert (
+        not person.brain[[0, -1]].any() and not person.brain[:, [0, -1]].any() and not person.brain[:, :, [0, -1]].any()
+    )
 
 
 def test_persons_differ_in_size_and_shape() -> None:
@@ -156,7 +158,9 @@ def test_ms_contrast_has_the_measured_quantiles_and_depends_on_size() -> None:
     rng = np.random.default_rng(0)
     volumes = np.exp(rng.normal(2.89, 1.62, 20_000))
     drawn = draw_ms_contrast(rng, volumes, "real")
-    np.testing.assert_allclose(np.quantile(drawn, [0.05, 0.25, 0.5, 0.75, 0.95]), [0.63, 0.79, 0.91, 0.95, 1.01], atol=0.02)
+    np.testing.assert_allclose(
+        np.quantile(drawn, [0.05, 0.25, 0.5, 0.75, 0.95]), [0.63, 0.79, 0.91, 0.95, 1.01], atol=0.02
+    )
     assert 0.91 <= np.median(drawn[volumes < MS_SPLIT_MM3]) <= 0.95
     assert 0.78 <= np.median(drawn[volumes >= MS_SPLIT_MM3]) <= 0.80
     demo = draw_ms_contrast(rng, volumes, "demo")
@@ -220,7 +224,9 @@ def test_strokes_lie_on_one_side_in_one_territory_and_mostly_in_one_piece(person
         assert (x > 0).all() if drawn["side"] == "right" else (x < 0).all()
         # Borders wander by a few millimetres, so nearly all of it is in the territory's mean shape.
         others = [name for name in ("ACA", "MCA", "PCA") if name != drawn["territory"]]
-        shares = {name: float(territory(person.template_mm, name)[lesion].mean()) for name in [*others, drawn["territory"]]}
+        shares = {
+            name: float(territory(person.template_mm, name)[lesion].mean()) for name in [*others, drawn["territory"]]
+        }
         assert max(shares, key=lambda name: shares[name]) == drawn["territory"]
         assert not (moved.labels[lesion] == 1).any()
         pieces.append(ndimage.label(lesion, EVERY_NEIGHBOUR)[1])

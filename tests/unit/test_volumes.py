@@ -19,7 +19,6 @@ from braintransfer import volumes
 from braintransfer.errors import BadInput
 
 
-
 def dice(a: np.ndarray, b: np.ndarray) -> float:
     return float(2 * (a & b).sum() / (a.sum() + b.sum()))
 

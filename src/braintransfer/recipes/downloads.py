@@ -11,6 +11,7 @@ import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from braintransfer.errors import BadInput
 from braintransfer.recipes.schema import Download, Recipe
@@ -124,7 +125,7 @@ def unpack(archive: Path, folder: Path, strip: int = 0) -> None:
                 path.replace(final)
 
 
-def _members(archive: Path) -> Iterator[tuple[str, object]]:
+def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as packed:
             for info in packed.infolist():
@@ -132,11 +133,11 @@ def _members(archive: Path) -> Iterator[tuple[str, object]]:
                     with packed.open(info) as stream:
                         yield info.filename, stream
         return
-    with tarfile.open(archive) as packed:
-        for member in packed:
+    with tarfile.open(archive) as tar:
+        for member in tar:
             if member.isdir():
                 continue
-            stream = packed.extractfile(member) if member.isfile() else None
-            if stream is None:
+            content = tar.extractfile(member) if member.isfile() else None
+            if content is None:
                 raise BadInput(f"{archive}: holds the link {member.name}; do not use this archive")
-            yield member.name, stream
+            yield member.name, content

@@ -16,7 +16,7 @@ from braintransfer.recipes.samples import SubjectScan
 from braintransfer.recipes.scans import read_subject_scan
 from braintransfer.recipes.schema import Library, Recipe
 from braintransfer.simulate.lesions import Contrast, insert_ms, insert_stroke
-from braintransfer.volumes import Scan, read_mask, read_scan, resample
+from braintransfer.volumes import Scan, read_mask, resample
 
 #: A mask is passed over when less than this share of it falls into the person's brain.
 KEPT_SHARE = 0.7

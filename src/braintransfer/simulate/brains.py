@@ -296,7 +296,9 @@ def _levels(rng: np.random.Generator, prior: Prior) -> dict[str, float]:
     return {**levels, "white": 1.0}
 
 
-def render(rng: np.random.Generator, person: Anatomy, prior: Prior = "target", scalp: bool = False) -> tuple[np.ndarray, dict[str, object]]:
+def render(
+    rng: np.random.Generator, person: Anatomy, prior: Prior = "target", scalp: bool = False
+) -> tuple[np.ndarray, dict[str, object]]:
     """The T1 of a person relative to white matter (float32, white matter about 1), and what was drawn for it.
 
     Tissue levels are corrected until the *medians inside the labels* meet the drawn contrast, since partial volume moves
@@ -319,7 +321,9 @@ def render(rng: np.random.Generator, person: Anatomy, prior: Prior = "target", s
     levels = dict(wanted)
     # The median over a label mixes in its neighbours: two corrections bring it to the drawn contrast.
     for _ in range(3):
-        image[inside] = np.array([levels[name] for name in tissues], np.float32) @ stack + sulcal_level * sulcal + texture
+        image[inside] = (
+            np.array([levels[name] for name in tissues], np.float32) @ stack + sulcal_level * sulcal + texture
+        )
         blurred = (ndimage.gaussian_filter(image, blur, truncate=3) / np.maximum(weight, 0.3))[inside]
         medians = {name: float(np.median(blurred[owner == k])) for k, name in enumerate(tissues)}
         for name in CONTRAST:
@@ -340,7 +344,9 @@ def render(rng: np.random.Generator, person: Anatomy, prior: Prior = "target", s
 
 def _with_scalp(rng: np.random.Generator, image: np.ndarray, person: Anatomy) -> np.ndarray:
     """Dark CSF and skull, bright scalp: shells around the filled head, fading out below the skull base."""
-    hull = ndimage.binary_closing(np.pad(person.brain, 12), iterations=max(int(14 / person.spacing), 1))[12:-12, 12:-12, 12:-12]
+    hull = ndimage.binary_closing(np.pad(person.brain, 12), iterations=max(int(14 / person.spacing), 1))[
+        12:-12, 12:-12, 12:-12
+    ]
     away = ndimage.distance_transform_edt(~hull) * person.spacing
     away += 0.6 * smooth_noise(rng, image.shape, person.spacing, 20)[0]
     inner, skull, fat = rng.uniform(1, 3), rng.uniform(4, 7), rng.uniform(3, 6)
@@ -382,4 +388,3 @@ def finish(
     level = float(np.exp(rng.uniform(np.log(80), np.log(1500))))
     (t1, labels, brain), affine = onto_disk(rng, person.spacing, (image * level, labels, person.brain))
     return Brain(t1.astype(np.float32), labels, brain, affine, level, {**notes, "age": round(person.age, 1)})
-

@@ -247,8 +247,12 @@ def ms_lesions(person: Anatomy, rng: np.random.Generator, demo: bool = False) ->
     lateral = (person.labels == 1) & (z > -6) & ((np.abs(x) > 5) | (z > 12))
     from_ventricle = _coarse_distance(lateral, spacing)
     cortex = ndimage.uniform_filter((person.labels == 2).astype(np.float32), 3)
-    allowed = (white | (person.labels == 2) & (ndimage.uniform_filter(white.astype(np.float32), 3) > 0.4)) & person.brain
-    weight = np.where(white, 0.1 + 2.0 * np.exp(-from_ventricle / 5) + 0.5 * (cortex > 0.1), 0) * np.where(above, 1, 0.1)
+    allowed = (
+        white | (person.labels == 2) & (ndimage.uniform_filter(white.astype(np.float32), 3) > 0.4)
+    ) & person.brain
+    weight = np.where(white, 0.1 + 2.0 * np.exp(-from_ventricle / 5) + 0.5 * (cortex > 0.1), 0) * np.where(
+        above, 1, 0.1
+    )
 
     scattered, confluent = draw_ms_volumes(rng, demo)
     mask = np.zeros(white.shape, bool)
@@ -407,7 +411,9 @@ def stroke_lesion(person: Anatomy, rng: np.random.Generator) -> tuple[np.ndarray
 
 def _draw_ventricle(person: Anatomy, lesion: np.ndarray, side: float) -> Anatomy:
     """The lateral ventricle of the lesion's side drawn towards it (ex vacuo): up to 7 mm, less when small or far away."""
-    ventricle = np.argwhere((person.labels == 1) & (side * person.template_mm[..., 0] > 3) & (person.template_mm[..., 2] > -5))
+    ventricle = np.argwhere(
+        (person.labels == 1) & (side * person.template_mm[..., 0] > 3) & (person.template_mm[..., 2] > -5)
+    )
     where = np.argwhere(lesion)
     volume = len(where) * person.spacing**3 / 1000
     if not len(ventricle) or volume < 1:

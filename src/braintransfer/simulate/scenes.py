@@ -93,7 +93,9 @@ def _crop(rng: np.random.Generator, photo: np.ndarray, size: int, share: tuple[f
     height, width = photo.shape[:2]
     side = max(int(round(min(height, width) * rng.uniform(*share))), 8)
     top, left = int(rng.integers(0, height - side + 1)), int(rng.integers(0, width - side + 1))
-    square = Image.fromarray(photo[top : top + side, left : left + side]).resize((size, size), Image.Resampling.BILINEAR)
+    square = Image.fromarray(photo[top : top + side, left : left + side]).resize(
+        (size, size), Image.Resampling.BILINEAR
+    )
     picture = np.asarray(square, dtype=np.float32)
     return picture[:, ::-1] if rng.uniform() < 0.5 else picture
 

@@ -89,7 +89,13 @@ def _fit(picture: np.ndarray, size: int, field_mm: float, spacing: float, order:
 
 
 def _mass(
-    rng: np.random.Generator, kind: str, tissue: np.ndarray, inside: np.ndarray, centre: np.ndarray, radius: float, spacing: float
+    rng: np.random.Generator,
+    kind: str,
+    tissue: np.ndarray,
+    inside: np.ndarray,
+    centre: np.ndarray,
+    radius: float,
+    spacing: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """A mass painted on a slice: (picture, mask), both (H, W). tissue: white matter about 1; inside: where a mass may be."""
     rows, columns = np.ogrid[: tissue.shape[0], : tissue.shape[1]]
@@ -139,7 +145,9 @@ def _pushed(picture: np.ndarray, centre: np.ndarray, radius: float, strength: fl
     dy, dx = rows - centre[0], columns - centre[1]
     away = np.hypot(dy, dx) + 1e-3
     shift = strength * radius * (away / radius) * np.exp(-np.square(away / (1.5 * radius)))
-    return ndimage.map_coordinates(picture, [rows - shift * dy / away, columns - shift * dx / away], order=1, mode="nearest")
+    return ndimage.map_coordinates(
+        picture, [rows - shift * dy / away, columns - shift * dx / away], order=1, mode="nearest"
+    )
 
 
 def tumour_slice(rng: np.random.Generator, size: int, head: Head) -> tuple[np.ndarray, np.ndarray, str]:
@@ -170,7 +178,9 @@ def tumour_slice(rng: np.random.Generator, size: int, head: Head) -> tuple[np.nd
         if kind == "central":
             # The sella lies below the brain: the mass fills it and rises between the temporal lobes.
             centre[0] -= 0.2 * seen / head.spacing if plane != "axial" else 0.0
-            inside = ndimage.binary_closing(np.pad(brain, 12), iterations=max(int(12 / head.spacing), 1))[12:-12, 12:-12]
+            inside = ndimage.binary_closing(np.pad(brain, 12), iterations=max(int(12 / head.spacing), 1))[
+                12:-12, 12:-12
+            ]
             rows, columns = np.ogrid[: brain.shape[0], : brain.shape[1]]
             inside |= np.hypot(rows - centre[0], columns - centre[1]) * head.spacing < 1.3 * radius
         elif kind == "extra-axial":
