@@ -48,7 +48,10 @@ class Door(click.Group):
             ctx.exit(2)
         except OSError as error:
             if error.errno == 28:
-                click.echo(f"error: no space left for {error.filename or 'the run'}; free some and repeat the command", err=True)
+                click.echo(
+                    f"error: no space left for {error.filename or 'the run'}; free some and repeat the command",
+                    err=True,
+                )
                 ctx.exit(2)
             raise
 
@@ -106,7 +109,9 @@ def run(profile: str, data: str, jobs: int, only: str, dry_run: bool) -> None:
     folder = project_root() / relative
     every = plan.stages(chosen, relative, data, cells)
     todo = [s for s in every if not _up_to_date(folder, s)]
-    click.echo(f"{chosen.title}: {len(every)} stages, {len(every) - len(todo)} already there; {jobs} at a time; results in {relative}")
+    click.echo(
+        f"{chosen.title}: {len(every)} stages, {len(every) - len(todo)} already there; {jobs} at a time; results in {relative}"
+    )
     if dry_run:
         for stage in todo:
             click.echo(f"  would {stage.title}  ->  {relative}/{stage.folder}")
@@ -160,7 +165,9 @@ def _measure(folder: Path, encoder: str, jobs: int) -> None:
     command = [sys.executable, "-c", _MEASURE, str(folder), encoder, str(threads)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        raise BadInput(f"measuring the machine failed: {done.stderr.strip().splitlines()[-1:] or 'no message'}; try `braintransfer doctor`")
+        raise BadInput(
+            f"measuring the machine failed: {done.stderr.strip().splitlines()[-1:] or 'no message'}; try `braintransfer doctor`"
+        )
     click.echo(f"  {(folder / 'machine.json').read_text(encoding='utf-8').strip()}" if done.stdout else "")
 
 
@@ -322,7 +329,12 @@ def execute(stage: plan.Stage, run: Path) -> int:
         # papermill chooses a file format by the name's ending; it writes in place after every cell, so: a part, then rename
         working = part.with_name(part.name + ".ipynb")
         papermill.execute_notebook(
-            stage.notebook, working, parameters=stage.parameters, cwd=project_root(), progress_bar=False, log_output=False
+            stage.notebook,
+            working,
+            parameters=stage.parameters,
+            cwd=project_root(),
+            progress_bar=False,
+            log_output=False,
         )
         if read_manifest(folder) is None:
             raise RuntimeError(f"the notebook ended without a manifest; look at {working}")
@@ -331,7 +343,11 @@ def execute(stage: plan.Stage, run: Path) -> int:
         message, bad_input = str(error), True
     except PapermillExecutionError as error:
         bad_input = error.ename == "BadInput"
-        message = " ".join(str(error.evalue).split()) if bad_input else f"{error.ename}: {error.evalue} (cell {error.cell_index}, {working})"
+        message = (
+            " ".join(str(error.evalue).split())
+            if bad_input
+            else f"{error.ename}: {error.evalue} (cell {error.cell_index}, {working})"
+        )
     except Exception as error:  # a kernel that died, a full disk: whatever it is, say it in one line
         message = f"{type(error).__name__}: {' '.join(str(error).split())}"
         if "kernel died" in message.lower():
@@ -405,7 +421,14 @@ def _broken_link(run: Path, folder: Path) -> str | None:
         elif name == "showcase":
             now = content_digest(run / "data" / parameters["showcase"])
         elif name == "encoder" and recorded not in study.CONTROLS:
-            encoder = run / "sources" / parameters["arm"] / parameters["source"] / f"seed-{parameters['seed']}" / "encoder.safetensors"
+            encoder = (
+                run
+                / "sources"
+                / parameters["arm"]
+                / parameters["source"]
+                / f"seed-{parameters['seed']}"
+                / "encoder.safetensors"
+            )
             now = sha256_file(encoder) if encoder.is_file() else "missing"
         elif name.startswith(("fold-", "seed-")):
             now = (read_manifest(folder / name) or {}).get("key", "missing")
@@ -452,7 +475,16 @@ def doctor() -> None:
 
     version = sys.version_info
     line("Python", platform.python_version(), (3, 11) <= version[:2] <= (3, 13))
-    for package in ("torch", "torchvision", "timm", "segmentation-models-pytorch", "nibabel", "papermill", "snakemake", "jupyter-book"):
+    for package in (
+        "torch",
+        "torchvision",
+        "timm",
+        "segmentation-models-pytorch",
+        "nibabel",
+        "papermill",
+        "snakemake",
+        "jupyter-book",
+    ):
         try:
             line(package, importlib.metadata.version(package))
         except importlib.metadata.PackageNotFoundError:
@@ -465,7 +497,10 @@ def doctor() -> None:
     disk = shutil.disk_usage(root).free / 2**30
     line("disk free", f"{disk:.0f} GB at {root}", disk > 4)
     try:
-        line("ImageNet weights", f"{len(transfer.imagenet_encoder_state('tf_efficientnet_lite0'))} tensors of tf_efficientnet_lite0")
+        line(
+            "ImageNet weights",
+            f"{len(transfer.imagenet_encoder_state('tf_efficientnet_lite0'))} tensors of tf_efficientnet_lite0",
+        )
     except BadInput as error:
         line("ImageNet weights", str(error), False)
     line("profiles", ", ".join(profile_names()))

@@ -59,8 +59,16 @@ def read_cell(settings: CompareSettings, target: str, source: str, arm: str = "m
         parameters = manifest["parameters"]
         frames.append(
             people.assign(
-                profile=settings.profile, arm=arm, encoder=parameters["encoder"], source=source, domain=domain, task=task,
-                target=target, fold=parameters["fold"], seed=parameters["seed"], n_train=manifest["n_train"],
+                profile=settings.profile,
+                arm=arm,
+                encoder=parameters["encoder"],
+                source=source,
+                domain=domain,
+                task=task,
+                target=target,
+                fold=parameters["fold"],
+                seed=parameters["seed"],
+                n_train=manifest["n_train"],
                 n_source=_n_source(settings, source, arm, parameters["seed"]),
             )  # fmt: skip
         )
@@ -98,7 +106,9 @@ def compare(settings: CompareSettings, report: Callable[[str], None] = print) ->
     for target, source in cells:
         manifest = read_manifest(settings.inputs / "targets" / "main" / target / source)
         if manifest is None:
-            raise BadInput(f"{target} from {source} is not finished in {settings.inputs}; run it first (braintransfer run)")
+            raise BadInput(
+                f"{target} from {source} is not finished in {settings.inputs}; run it first (braintransfer run)"
+            )
         inputs[f"{target}:{source}"] = manifest["key"]
     rules = in_project(settings.claims)
     if not rules.is_file():
@@ -109,7 +119,9 @@ def compare(settings: CompareSettings, report: Callable[[str], None] = print) ->
     folder = settings.folder
     with only_writer(folder):
         results = pd.concat([read_cell(settings, t, s) for t, s in cells], ignore_index=True)
-        report(f"{len(cells)} cells, {len(results.drop_duplicates(['source', 'target', 'fold', 'seed']))} networks, {len(results)} scores")
+        report(
+            f"{len(cells)} cells, {len(results.drop_duplicates(['source', 'target', 'fold', 'seed']))} networks, {len(results)} scores"
+        )
         write_table(settings.run / "all.csv.gz", results, sort_by=study.KEY_COLUMNS)
         headline = results[results["metric"].isin(study.HEADLINE_METRICS)]
         write_table(settings.run / "results.csv", headline, sort_by=study.KEY_COLUMNS)
@@ -118,7 +130,10 @@ def compare(settings: CompareSettings, report: Callable[[str], None] = print) ->
         facts = _facts(settings, targets)
         simple = _baselines(settings, targets, folder, key, report)
         known = learned(settings)
-        real_or_not = {"simulated": facts["simulated"], "semisynthetic": {t for t, k in facts["kinds"].items() if k == "semi-synthetic"}}
+        real_or_not = {
+            "simulated": facts["simulated"],
+            "semisynthetic": {t for t, k in facts["kinds"].items() if k == "semi-synthetic"},
+        }
         weighed = claims.evaluate(claims.load(rules), results, known, **real_or_not)
         atomic_write_json(folder / "claims.json", weighed.contrasts)
         atomic_write_json(folder / "claims_summary.json", weighed.summary)
@@ -154,7 +169,10 @@ def _baselines(
     rows = []
     for target in targets:
         store = open_store(settings.inputs / "data" / target)
-        done = [read_manifest(p.parent) for p in (settings.inputs / "targets" / "main" / target).glob("*/fold-*/seed-*/manifest.json")]
+        done = [
+            read_manifest(p.parent)
+            for p in (settings.inputs / "targets" / "main" / target).glob("*/fold-*/seed-*/manifest.json")
+        ]
         used = [m for m in done if m is not None]
         for fold in sorted({m["parameters"]["fold"] for m in used}):
             n_train = min(m["n_train"] for m in used if m["parameters"]["fold"] == fold)
@@ -193,7 +211,10 @@ def finish(settings: CompareSettings, found: Comparison) -> Path:
     own = [
         p.relative_to(found.folder).as_posix()
         for p in sorted(found.folder.rglob("*"))
-        if p.is_file() and p.suffix in (".csv", ".json", ".svg", ".png") and p.name != "manifest.json" and p.name != "error.txt"
+        if p.is_file()
+        and p.suffix in (".csv", ".json", ".svg", ".png")
+        and p.name != "manifest.json"
+        and p.name != "error.txt"
     ]
     write_manifest(
         found.folder, stage="compare", key=found.key, parameters=settings.model_dump(), code=found.code, inputs=found.inputs,

@@ -64,7 +64,9 @@ def finetune(settings: FinetuneSettings, report: Callable[[str], None] = print) 
     machine = load_or_measure(settings.run, encoder=settings.encoder)
     for fold in settings.folds:
         if fold >= len(store.splits["folds"]):
-            raise BadInput(f"folds = {settings.folds}: {store.path} has {len(store.splits['folds'])} folds, counted from 0")
+            raise BadInput(
+                f"folds = {settings.folds}: {store.path} has {len(store.splits['folds'])} folds, counted from 0"
+            )
     rows = []
     with only_writer(settings.folder):
         for fold in settings.folds:
@@ -80,7 +82,9 @@ def _row(
     folder = settings.folder / f"fold-{fold}" / f"seed-{seed}"
     weights = encoder_file(settings, seed)
     if weights is not None and not weights.is_file():
-        raise BadInput(f"no encoder at {weights}; pre-train {settings.source} first (braintransfer run, or its notebook)")
+        raise BadInput(
+            f"no encoder at {weights}; pre-train {settings.source} first (braintransfer run, or its notebook)"
+        )
     inputs = {"store": store.digest, "encoder": sha256_file(weights) if weights else settings.source}
     if shown is not None:
         inputs["showcase"] = shown.digest
@@ -151,7 +155,10 @@ def _score_people(
         per_slice = evaluate.slice_probabilities(network, images, machine)
         probabilities = evaluate.own_grid_probabilities(store, scan, slices, per_slice)
         labels = evaluate.labels_from(probabilities)
-        table += [{"subject": subject, "scan": scan, **row} for row in evaluate.score(store, scan, target, labels, probabilities)]
+        table += [
+            {"subject": subject, "scan": scan, **row}
+            for row in evaluate.score(store, scan, target, labels, probabilities)
+        ]
         k = int(np.flatnonzero(rows == evaluate.example_row(store, rows))[0])
         predicted = evaluate.labels_from(per_slice[k])
         examples.append({"subject": subject, "image": images[k], "reference": masks[k], "prediction": predicted})
@@ -208,7 +215,11 @@ def finish_cell(settings: FinetuneSettings, rows: list[Row]) -> Path:
     code = code_hash(project_root() / "notebooks" / "finetune.ipynb")
     inputs = {f"fold-{r.fold}/seed-{r.seed}": r.manifest["key"] for r in rows}
     parameters = settings.model_dump()
-    summary = {"n_train": rows[0].manifest["n_train"], "rows": len(rows), "test_people": len(rows[0].manifest["test_people"])}
+    summary = {
+        "n_train": rows[0].manifest["n_train"],
+        "rows": len(rows),
+        "test_people": len(rows[0].manifest["test_people"]),
+    }
     atomic_write_json(settings.folder / "cell.json", summary)
     write_manifest(
         settings.folder, stage="finetune", key=stage_key("finetune", parameters, code, inputs), parameters=parameters,

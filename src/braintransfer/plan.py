@@ -67,7 +67,14 @@ def stages(profile: Profile, run: str, data: str, cells: Sequence[tuple[str, str
     domains = [d for d in study.DOMAINS if any(study.domain_task(s)[0] == d for s in sources)]
 
     def prepare(dataset: str, title: str, **parameters: Any) -> None:
-        everything = {**common, "dataset": dataset, "data": data, "spacing": profile.spacing, "seed": profile.seed, **parameters}
+        everything = {
+            **common,
+            "dataset": dataset,
+            "data": data,
+            "spacing": profile.spacing,
+            "seed": profile.seed,
+            **parameters,
+        }
         made.append(Stage("prepare", f"data/{dataset}", title, everything, ()))
 
     for domain in domains:
@@ -82,14 +89,30 @@ def stages(profile: Profile, run: str, data: str, cells: Sequence[tuple[str, str
         )  # fmt: skip
     shows = {name: show for name, show in profile.showcase.items() if show.target in targets}
     for name, show in shows.items():
-        prepare(name, f"people shown for {show.target}", recipe=show.recipe, role="showcase", target=show.target, size=profile.size)
+        prepare(
+            name,
+            f"people shown for {show.target}",
+            recipe=show.recipe,
+            role="showcase",
+            target=show.target,
+            size=profile.size,
+        )
 
     for source in sources:
         domain, task = study.domain_task(source)
         if not domain:
             continue
-        parameters = {**common, "domain": domain, "encoder": profile.encoder, "seeds": profile.seeds, "images": profile.source_images, **profile.pretrain.model_dump()}
-        made.append(Stage(f"pretrain_{task}", f"sources/main/{source}", f"pre-train {source}", parameters, (f"data/{domain}",)))
+        parameters = {
+            **common,
+            "domain": domain,
+            "encoder": profile.encoder,
+            "seeds": profile.seeds,
+            "images": profile.source_images,
+            **profile.pretrain.model_dump(),
+        }
+        made.append(
+            Stage(f"pretrain_{task}", f"sources/main/{source}", f"pre-train {source}", parameters, (f"data/{domain}",))
+        )
 
     for target, source in cells:
         of_target = [name for name, show in shows.items() if show.target == target]
@@ -102,7 +125,15 @@ def stages(profile: Profile, run: str, data: str, cells: Sequence[tuple[str, str
         after = [f"data/{target}", *(f"data/{name}" for name in of_target)]
         if study.domain_task(source)[0]:
             after.append(f"sources/main/{source}")
-        made.append(Stage("finetune", f"targets/main/{target}/{source}", f"fine-tune {target} from {source}", parameters, tuple(after)))
+        made.append(
+            Stage(
+                "finetune",
+                f"targets/main/{target}/{source}",
+                f"fine-tune {target} from {source}",
+                parameters,
+                tuple(after),
+            )
+        )
 
     names = [f"{target}:{source}" for target, source in cells]
     before = tuple(f"targets/main/{target}/{source}" for target, source in cells)

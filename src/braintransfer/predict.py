@@ -15,7 +15,6 @@ from braintransfer.errors import BadInput
 from braintransfer.machine import Machine
 from braintransfer.network import build_unet
 
-
 #: A skull-stripped head leaves at least a third of a tight box empty; a raw scan has noise everywhere.
 MOST_BRAIN = 0.7
 
@@ -35,7 +34,9 @@ def read_network(run: Path, source: str, target: str) -> TrainedNetwork:
     """The network kept by the cell (target, source) of a run. BadInput when there is none or it is torn."""
     found = sorted((run / "targets" / "main" / target / source).glob("fold-*/seed-*/network.safetensors"))
     if not found:
-        raise BadInput(f"{run} holds no trained network for {target} from {source}; run `braintransfer run --only {target}:{source}`")
+        raise BadInput(
+            f"{run} holds no trained network for {target} from {source}; run `braintransfer run --only {target}:{source}`"
+        )
     try:
         with safe_open(found[0], framework="pt") as file:
             header = file.metadata()
@@ -46,7 +47,9 @@ def read_network(run: Path, source: str, target: str) -> TrainedNetwork:
         return TrainedNetwork(network, target, float(header["spacing"]), (height, width), found[0])
     except (SafetensorError, KeyError, ValueError, RuntimeError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise BadInput(f"{found[0]}: not a network of this study ({reason}); delete its folder and run the cell again") from None
+        raise BadInput(
+            f"{found[0]}: not a network of this study ({reason}); delete its folder and run the cell again"
+        ) from None
 
 
 def predict_scan(trained: TrainedNetwork, scan: Path, out: Path) -> dict[str, float]:
@@ -54,7 +57,9 @@ def predict_scan(trained: TrainedNetwork, scan: Path, out: Path) -> dict[str, fl
     image = volumes.read_scan(scan)
     brain = volumes.brain_of(image.data)
     if brain.mean() > MOST_BRAIN:
-        raise BadInput(f"{scan}: {brain.mean():.0%} of the voxels are not 0, so it is not skull-stripped; strip the skull first")
+        raise BadInput(
+            f"{scan}: {brain.mean():.0%} of the voxels are not 0, so it is not skull-stripped; strip the skull first"
+        )
     grid = volumes.working_grid(image, brain, trained.spacing, trained.size)
     inside = volumes.labels_to_grid(brain.astype(np.uint8), image.affine, grid, 1) > 0
     working = volumes.to_uint8(volumes.to_grid(image.data, image.affine, grid), inside)
@@ -67,4 +72,7 @@ def predict_scan(trained: TrainedNetwork, scan: Path, out: Path) -> dict[str, fl
     nib.save(nib.Nifti1Image(labels, image.affine), part)
     part.replace(out)
     voxel_ml = float(np.prod(image.spacing)) / 1000
-    return {study.CLASS_TITLES[name]: float((labels == k + 1).sum()) * voxel_ml for k, name in enumerate(study.CLASSES[trained.target])}
+    return {
+        study.CLASS_TITLES[name]: float((labels == k + 1).sum()) * voxel_ml
+        for k, name in enumerate(study.CLASSES[trained.target])
+    }

@@ -88,16 +88,22 @@ def _fill_source(settings: PrepareSettings, recipe: recipes.Recipe, report: Call
     tick = _progress(report, "images")
     if height != width:
         raise BadInput(f"size = {settings.size}: the pictures of a source are square; give the same number twice")
-    for item in recipes.images(recipe, settings.data_root, settings.images, height, study.stream_seed(settings.seed, recipe.name)):
+    for item in recipes.images(
+        recipe, settings.data_root, settings.images, height, study.stream_seed(settings.seed, recipe.name)
+    ):
         if writer is None:
             writer = StoreWriter(settings.folder, item.image.shape)
-        writer.add(item.image[None], item.mask[None], subject=item.subject, scan=item.scan, slices=[n], label=item.label)
+        writer.add(
+            item.image[None], item.mask[None], subject=item.subject, scan=item.scan, slices=[n], label=item.label
+        )
         labels[item.label] = labels.get(item.label, 0) + 1
         subjects[item.subject] = None
         n += 1
         tick(n)
     if writer is None or n < 2:
-        raise BadInput(f"recipe {recipe.name}: found {n} images in {settings.data_root}; see `braintransfer data check {recipe.name}`")
+        raise BadInput(
+            f"recipe {recipe.name}: found {n} images in {settings.data_root}; see `braintransfer data check {recipe.name}`"
+        )
     train, validation, dropped = recipes.source_split(recipe, list(subjects), VALIDATION_SHARE, settings.seed)
     table = writer.finish({"train": train, "validation": validation, "dropped": dropped})
     counts = table.groupby("subject").size()
@@ -122,7 +128,9 @@ def _fill_target(settings: PrepareSettings, recipe: recipes.Recipe, report: Call
     cut = 0
     tick = _progress(report, "scans")
     seed = study.stream_seed(settings.seed, recipe.name)
-    for n, item in enumerate(recipes.scans(recipe, settings.data_root, settings.subjects, seed, OWN_SPACING * settings.spacing), 1):
+    for n, item in enumerate(
+        recipes.scans(recipe, settings.data_root, settings.subjects, seed, OWN_SPACING * settings.spacing), 1
+    ):
         grid = volumes.working_grid(item.image, item.brain, settings.spacing, (height, width))
         brain = volumes.labels_to_grid(item.brain.astype(np.uint8), item.image.affine, grid, 1) > 0
         image = volumes.to_uint8(volumes.to_grid(item.image.data, item.image.affine, grid), brain)
@@ -142,12 +150,16 @@ def _fill_target(settings: PrepareSettings, recipe: recipes.Recipe, report: Call
             },
         )  # fmt: skip
         for kind, array in (("mask", item.mask), ("brain", item.brain.astype(np.uint8))):
-            nib.save(nib.Nifti1Image(array.astype(np.uint8), item.image.affine), references / f"{item.scan}_{kind}.nii.gz")
+            nib.save(
+                nib.Nifti1Image(array.astype(np.uint8), item.image.affine), references / f"{item.scan}_{kind}.nii.gz"
+            )
         person = people.setdefault(item.subject, {"age": item.age, "site": item.site, "scans": 0})
         person["scans"] += 1
         tick(n)
     if not people:
-        raise BadInput(f"recipe {recipe.name}: found no scan in {settings.data_root}; see `braintransfer data check {recipe.name}`")
+        raise BadInput(
+            f"recipe {recipe.name}: found no scan in {settings.data_root}; see `braintransfer data check {recipe.name}`"
+        )
     splits = _target_splits(settings, people)
     table = writer.finish(splits)
     report(f"{settings.dataset}: {len(people)} people, {len(writer._scans)} scans, {len(table)} slices")

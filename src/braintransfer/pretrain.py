@@ -75,7 +75,9 @@ def training_rows(store: Store, images: int, seed: int) -> np.ndarray:
     """Rows of the unique training pictures: all, or a nested random part of `images` that depends on the seed only."""
     rows = store.rows(store.subjects("train"))
     if images > len(rows):
-        raise BadInput(f"images = {images}, but {store.path} has {len(rows)} training pictures; ask for fewer (0 takes all)")
+        raise BadInput(
+            f"images = {images}, but {store.path} has {len(rows)} training pictures; ask for fewer (0 takes all)"
+        )
     return np.sort(study.stream(seed, "subset").permutation(rows)[:images]) if images else rows
 
 
@@ -139,10 +141,16 @@ def _save_pictures(
     chosen = rows[np.linspace(0, len(rows) - 1, min(SHOWN, len(rows))).astype(int)]
     images, masks = store.load(chosen)
     pictures = training.held_out_pictures(task, network, images, machine=machine)
+    names = np.array(class_names(store), dtype=np.str_)
+    arrays: dict[str, Any] = {
+        "images": images,
+        "references": masks,
+        "labels": labels[chosen],
+        "names": names,
+        **pictures,
+    }
     buffer = io.BytesIO()
-    np.savez_compressed(
-        buffer, images=images, references=masks, labels=labels[chosen], names=np.array(class_names(store), dtype=np.str_), **pictures
-    )
+    np.savez_compressed(buffer, **arrays)
     atomic_write_bytes(path, buffer.getvalue())
 
 
@@ -168,5 +176,3 @@ def finish_source(task: str, settings: PretrainSettings, rows: list[SourceRow]) 
         samples=sum(r.manifest["samples"] for r in rows), seconds=round(sum(r.manifest["seconds"] for r in rows), 1),
     )  # fmt: skip
     return folder / "manifest.json"
-
-

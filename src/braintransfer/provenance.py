@@ -22,7 +22,9 @@ from braintransfer.errors import BadInput
 
 #: Modules that cannot change a value that a stage writes: pictures, tables, the door, and the plumbing whose values
 #: (parameters, hashes) stand in the manifest anyway. `compare` is the one stage that makes tables and statistics.
-PRESENTATION = frozenset({"figures", "tables", "stage_views", "widgets", "cli", "book", "settings", "provenance", "errors", "plan"})
+PRESENTATION = frozenset(
+    {"figures", "tables", "stage_views", "widgets", "cli", "book", "settings", "provenance", "errors", "plan"}
+)
 COMPARISON_ONLY = frozenset({"statistics", "claims"})
 PACKAGES = ("torch", "torchvision", "timm", "segmentation-models-pytorch", "numpy", "scipy", "nibabel", "pandas")
 
@@ -62,7 +64,11 @@ def _without_docstrings(source: str) -> str:
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             first = node.body[0] if node.body else None
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            ):
                 node.body = node.body[1:] or [ast.Pass()]
     return ast.dump(tree)
 
@@ -137,7 +143,9 @@ def atomic_write_bytes(path: Path, data: bytes) -> None:
         Path(name).replace(path)
     except OSError as error:
         Path(name).unlink(missing_ok=True)
-        raise BadInput(f"cannot write {path}: {error.strerror}; free space or choose another folder, then repeat") from error
+        raise BadInput(
+            f"cannot write {path}: {error.strerror}; free space or choose another folder, then repeat"
+        ) from error
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
@@ -209,7 +217,9 @@ def content_digest(folder: Path) -> str:
     """Digest of what a finished stage wrote, for the stages that read it. BadInput when it is not finished."""
     manifest = read_manifest(folder)
     if manifest is None:
-        raise BadInput(f"{folder} is not finished (no whole {MANIFEST}); run the stage that makes it first: braintransfer status")
+        raise BadInput(
+            f"{folder} is not finished (no whole {MANIFEST}); run the stage that makes it first: braintransfer status"
+        )
     return digest(manifest["outputs"])
 
 

@@ -181,7 +181,11 @@ def _one_line(error: ValidationError, model: type[BaseModel], where: str) -> str
     if first["type"] == "extra_forbidden":
         names = list(model.model_fields)
         close = difflib.get_close_matches(str(first["loc"][-1]), names, 1)
-        return f"{where}: unknown name '{key}'" + (f" (did you mean {close[0]}?)" if close else "") + f"; allowed: {', '.join(names)}"
+        return (
+            f"{where}: unknown name '{key}'"
+            + (f" (did you mean {close[0]}?)" if close else "")
+            + f"; allowed: {', '.join(names)}"
+        )
     if first["type"] == "missing":
         return f"{where}: '{key}' is missing; give it a value"
     value = "" if not key else f"{key} = {first.get('input')!r}: "
@@ -224,7 +228,9 @@ def _names_bound(source: str) -> set[str]:
         return set()
     names = set()
     for node in tree.body:
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        targets = (
+            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        )
         names |= {t.id for t in targets if isinstance(t, ast.Name)}
     return names
 
@@ -284,7 +290,9 @@ class Profile(_Frozen):
                 raise ValueError(f"{kind} lacks {', '.join(missing)}")
         for domain, source in self.sources.items():
             if source.images < self.source_images:
-                raise ValueError(f"sources.{domain}.images is {source.images}, fewer than source_images {self.source_images}")
+                raise ValueError(
+                    f"sources.{domain}.images is {source.images}, fewer than source_images {self.source_images}"
+                )
         for name, data in self.targets.items():
             if max(data.run_folds) >= data.folds:
                 raise ValueError(f"targets.{name}.run_folds names fold {max(data.run_folds)} but folds is {data.folds}")
@@ -297,9 +305,13 @@ def profile_names() -> list[str]:
 
 def read_profile(name: str) -> Profile:
     """The profile `name` of notebooks/profiles, or a YAML file of your own. BadInput names file and key."""
-    path = Path(name) if name.endswith((".yaml", ".yml")) else project_root() / "notebooks" / "profiles" / f"{name}.yaml"
+    path = (
+        Path(name) if name.endswith((".yaml", ".yml")) else project_root() / "notebooks" / "profiles" / f"{name}.yaml"
+    )
     if not path.is_file():
-        raise BadInput(f"unknown profile '{name}'; there are: {', '.join(profile_names())} (or give the path of a .yaml file)")
+        raise BadInput(
+            f"unknown profile '{name}'; there are: {', '.join(profile_names())} (or give the path of a .yaml file)"
+        )
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -44,7 +44,7 @@ def store_figure(store: Store, people: Sequence[str] | None = None, n: int = 12)
 def store_table(store: Store) -> pd.DataFrame:
     """How many people (or groups), scans and pictures are in each part of each fold, and how many show foreground."""
     rows = []
-    folds = store.splits["folds"] if "folds" in store.splits else [store.splits]
+    folds = store.splits.get("folds", [store.splits])
     for fold, parts in enumerate(folds):
         for part in ("train", "validation", "test", "dropped"):
             names = parts.get(part)
@@ -53,8 +53,12 @@ def store_table(store: Store) -> pd.DataFrame:
             of = store.slices[store.slices["subject"].isin(names)]
             rows.append(
                 {
-                    "fold": fold if "folds" in store.splits else "", "part": part, "people or groups": len(names),
-                    "scans": of["scan"].nunique(), "pictures": len(of), "with foreground": int((of["foreground"] > 0).sum()),
+                    "fold": fold if "folds" in store.splits else "",
+                    "part": part,
+                    "people or groups": len(names),
+                    "scans": of["scan"].nunique(),
+                    "pictures": len(of),
+                    "with foreground": int((of["foreground"] > 0).sum()),
                 }  # fmt: skip
             )
     return pd.DataFrame(rows)
@@ -64,7 +68,9 @@ def store_table(store: Store) -> pd.DataFrame:
 def parameters_table(network: nn.Module) -> pd.DataFrame:
     """Numbers of weights in each part of a network."""
     parts = {name: sum(p.numel() for p in part.parameters()) for name, part in network.named_children()}
-    return pd.DataFrame({"part": [*parts, "together"], "weights": [f"{n:,}" for n in (*parts.values(), sum(parts.values()))]})
+    return pd.DataFrame(
+        {"part": [*parts, "together"], "weights": [f"{n:,}" for n in (*parts.values(), sum(parts.values()))]}
+    )
 
 
 def history_figure(histories: Mapping[str, pd.DataFrame], source: str) -> Drawing:
@@ -83,12 +89,21 @@ def history_figure(histories: Mapping[str, pd.DataFrame], source: str) -> Drawin
         axis.set_ylabel("training loss")
         axis.set_title(SOURCE_TITLES[source])
     caption = f"Training loss, smoothed; thin lines: {', '.join(histories)}; thick line: their mean."
-    return Drawing(figure, caption, f"Loss from {number(float(mean.iloc[0]))} to {number(float(mean.iloc[-1]))} in {len(mean)} steps.")
+    return Drawing(
+        figure,
+        caption,
+        f"Loss from {number(float(mean.iloc[0]))} to {number(float(mean.iloc[-1]))} in {len(mean)} steps.",
+    )
 
 
 def learned_table(rows: Sequence[Any]) -> pd.DataFrame:
     """What each seed reached on held-out pictures."""
-    return pd.DataFrame([{"seed": r.seed, **{k: round(v, 3) if isinstance(v, float) else v for k, v in r.learned.items()}} for r in rows])
+    return pd.DataFrame(
+        [
+            {"seed": r.seed, **{k: round(v, 3) if isinstance(v, float) else v for k, v in r.learned.items()}}
+            for r in rows
+        ]
+    )
 
 
 def pretext_figure(path: Path, task: str, source: str) -> Drawing:
@@ -105,7 +120,10 @@ def pretext_figure(path: Path, task: str, source: str) -> Drawing:
             top = axes[0, k]
             top.imshow(images[k], cmap="gray", vmin=0, vmax=255)
             if task == "classification":
-                truth, named = str(arrays["names"][arrays["labels"][k]]), str(arrays["names"][arrays["probabilities"][k].argmax()])
+                truth, named = (
+                    str(arrays["names"][arrays["labels"][k]]),
+                    str(arrays["names"][arrays["probabilities"][k].argmax()]),
+                )
                 mark = "right" if truth == named else f"is {truth}"
                 top.set_title(f"{named}\n({mark})", fontsize=8, fontweight="normal", loc="center")
             elif task == "segmentation":
@@ -117,7 +135,9 @@ def pretext_figure(path: Path, task: str, source: str) -> Drawing:
                     axis.axis("off")
                     axis.imshow(arrays[name][k], cmap="gray", vmin=0, vmax=255)
                     if k == 0:
-                        axis.set_title("as it is" if name == "images" else name, fontsize=9, fontweight="normal", loc="left")
+                        axis.set_title(
+                            "as it is" if name == "images" else name, fontsize=9, fontweight="normal", loc="left"
+                        )
         if task == "segmentation":
             keys = [Patch(color=HIT, label="reference"), Patch(color=FALSE, label="network")]
             figure.legend(handles=keys, loc="outside lower center", ncols=2, fontsize=9)
@@ -162,7 +182,11 @@ def cell_figure(path: Path, source: str, target: str) -> Drawing:
             axes[1, k].imshow(figures._overlay(images[k], truths[k], guesses[k], classes))
             axes[0, k].set_title(str(subjects[k]), fontsize=8, fontweight="normal", loc="center")
         if len(classes) == 1:
-            keys = [Patch(color=HIT, label="found"), Patch(color=FALSE, label="marked wrongly"), Patch(color=MISSED, label="missed")]
+            keys = [
+                Patch(color=HIT, label="found"),
+                Patch(color=FALSE, label="marked wrongly"),
+                Patch(color=MISSED, label="missed"),
+            ]
         else:
             keys = [Patch(color=to_rgb(figures.CLASS_COLOURS[c]), label=study.CLASS_TITLES[c]) for c in classes]
         figure.legend(handles=keys, loc="outside lower center", ncols=3, fontsize=9)
@@ -177,7 +201,9 @@ def cell_table(rows: Sequence[Any], target: str) -> pd.DataFrame:
     table = everything[(everything["class"] == "") & everything["metric"].isin(metrics)]
     wide = table.pivot_table(index="subject", columns="metric", values="value", aggfunc="mean", dropna=False)[metrics]
     wide.loc["mean"] = wide.mean()
-    shown = wide.map(lambda v: number(v) if math.isfinite(v) else "–").rename(columns={m: column_title(m, "") for m in metrics})
+    shown = wide.map(lambda v: number(v) if math.isfinite(v) else "–").rename(
+        columns={m: column_title(m, "") for m in metrics}
+    )
     return shown.rename_axis(None, axis=1).reset_index()
 
 
@@ -194,7 +220,9 @@ def manifest_table(folder: Path) -> pd.DataFrame:
         "device": f"{manifest.get('device', 'cpu')}, {manifest.get('precision', 'no training')}",
         "seconds": str(manifest.get("seconds", "")),
         "peak memory": f"{manifest['peak_memory_mb']} MiB",
-        "versions": ", ".join(f"{k} {v}" for k, v in manifest["versions"].items() if k in ("python", "torch", "timm", "nibabel")),
+        "versions": ", ".join(
+            f"{k} {v}" for k, v in manifest["versions"].items() if k in ("python", "torch", "timm", "nibabel")
+        ),
     }
     return pd.DataFrame({"what": list(facts), "value": list(facts.values())})
 
@@ -204,11 +232,18 @@ def claims_table(contrasts: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """The contrasts behind the claims, one a line."""
     rows = [
         {
-            "claim": c["claim"], "target": c["target"], "A": c["A"], "B": c["B"],
+            "claim": c["claim"],
+            "target": c["target"],
+            "A": c["A"],
+            "B": c["B"],
             "metric": METRIC_TITLES.get(c["metric"], c["metric"]),
-            "A − B (interval)": "–" if not isinstance(c.get("estimate"), int | float)
+            "A − B (interval)": "–"
+            if not isinstance(c.get("estimate"), int | float)
             else f"{number(c['estimate'], 3)} ({number(_finite(c['lower']), 3)} to {number(_finite(c['upper']), 3)})",
-            "margin": c["margin"], "n": c["n_subjects"], "seeds": c["n_seeds"], "verdict": c["verdict"],
+            "margin": c["margin"],
+            "n": c["n_subjects"],
+            "seeds": c["n_seeds"],
+            "verdict": c["verdict"],
         }  # fmt: skip
         for c in contrasts
     ]

@@ -68,7 +68,9 @@ class StoreWriter:
         slices: index of each slice in the working grid. geometry: JSON-able facts about the scan (grids, age, notes).
         """
         if images.shape[1:] != self.shape or masks.shape != (len(images), *self.shape[:2]):
-            raise ValueError(f"{scan}: slices {images.shape} and masks {masks.shape} do not fit a store of {self.shape}")
+            raise ValueError(
+                f"{scan}: slices {images.shape} and masks {masks.shape} do not fit a store of {self.shape}"
+            )
         if images.dtype != np.uint8 or masks.dtype != np.uint8:
             raise ValueError(f"{scan}: a store holds uint8, not {images.dtype} and {masks.dtype}")
         self._images.write(np.ascontiguousarray(images).tobytes())
@@ -141,7 +143,9 @@ class Store:
         """
         if "folds" in self.splits and not self._open["test"]:
             if fold is None:
-                raise TestSubjectsLocked(f"{self.path.name}: say which fold is being trained, so that its test people stay shut")
+                raise TestSubjectsLocked(
+                    f"{self.path.name}: say which fold is being trained, so that its test people stay shut"
+                )
             test = set(self.splits["folds"][fold]["test"])
             touched = set(self.slices["subject"].to_numpy()[rows]) & test
             if touched:
@@ -157,7 +161,9 @@ class Store:
         order = self.splits["folds"][fold]["order"]
         chosen = order[seed % len(order)]
         if n > len(chosen):
-            raise BadInput(f"{self.path}: n_train = {n}, but fold {fold} has {len(chosen)} training subjects; ask for fewer")
+            raise BadInput(
+                f"{self.path}: n_train = {n}, but fold {fold} has {len(chosen)} training subjects; ask for fewer"
+            )
         return list(chosen[:n] if n else chosen)
 
 
@@ -177,9 +183,13 @@ def open_store(path: Path) -> Store:
         scans = json.loads((path / "scans.json").read_text(encoding="utf-8"))
         splits = json.loads((path / "splits.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, EOFError) as error:
-        raise BadInput(f"{path}: the slice store is torn ({error}); delete this folder and run `prepare` again") from None
+        raise BadInput(
+            f"{path}: the slice store is torn ({error}); delete this folder and run `prepare` again"
+        ) from None
     if not len(images) == len(masks) == len(slices) or images.dtype != np.uint8 or masks.shape[1:] != images.shape[1:3]:
-        raise BadInput(f"{path}: images, masks and slices.csv do not fit together; delete this folder and run `prepare` again")
+        raise BadInput(
+            f"{path}: images, masks and slices.csv do not fit together; delete this folder and run `prepare` again"
+        )
     return Store(path, slices, scans, splits, manifest.get("facts", {}), images, masks)
 
 
@@ -233,7 +243,9 @@ def target_folds(
         rest = _mixed([s for s in subjects if s not in set(test)], stratum, rng)
         validation, train = sorted(rest[:n_validation]), sorted(rest[n_validation:])
         if folds > 1 and (not train or not test):
-            raise BadInput(f"{len(subjects)} subjects are too few for {folds} folds with {n_validation} for validation; give more subjects or fewer folds")
+            raise BadInput(
+                f"{len(subjects)} subjects are too few for {folds} folds with {n_validation} for validation; give more subjects or fewer folds"
+            )
         if n_test:
             test = sorted(_mixed(test, stratum, rng)[:n_test])
         order = [_mixed(train, stratum, rng) for _ in range(orders)]

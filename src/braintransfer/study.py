@@ -24,13 +24,36 @@ DETECTED = ("stroke", "ms")
 #: Unique images behind the public ImageNet-1k weights (Russakovsky et al. 2015, doi:10.1007/s11263-015-0816-y).
 IMAGENET_IMAGES = 1_281_167
 
-ARMS = (
-    "main shuffled_masks scratch_long frozen_random moment_matched decoder_transfer contrastive grey_natural axial_mri "
-    "cross_target tuned_rate"
-).split()
-RESULT_COLUMNS = (
-    "profile arm encoder source domain task target subject fold seed n_train n_source metric class value"
-).split()
+ARMS = [
+    "main",
+    "shuffled_masks",
+    "scratch_long",
+    "frozen_random",
+    "moment_matched",
+    "decoder_transfer",
+    "contrastive",
+    "grey_natural",
+    "axial_mri",
+    "cross_target",
+    "tuned_rate",
+]
+RESULT_COLUMNS = [
+    "profile",
+    "arm",
+    "encoder",
+    "source",
+    "domain",
+    "task",
+    "target",
+    "subject",
+    "fold",
+    "seed",
+    "n_train",
+    "n_source",
+    "metric",
+    "class",
+    "value",
+]
 KEY_COLUMNS = RESULT_COLUMNS[:-1]
 #: What stands in results.csv; all.csv.gz holds every metric.
 HEADLINE_METRICS = ("dice", "miou", "lesion_sensitivity", "lesion_precision", "lesion_f1", "fp_per_scan")

@@ -23,8 +23,11 @@ from braintransfer.pretext import corrupt, restoration_error, restoration_loss
 from braintransfer.provenance import peak_memory_mb
 from braintransfer.study import stream_seed
 
-#: Share of a fine-tuning batch that surely shows the target, and of crops laid over it.
-FOREGROUND_SHARE = 0.5
+#: Share of a fine-tuning batch taken from slices that show the target, and of crops laid over it where a slice shows it.
+#: Tried on simulated lesions, 120 steps of 8 from random weights: halves left Dice near 0 (nothing passed .5) where these
+#: gave .16-.26; the ImageNet start gained, too. A quarter of each batch comes from any slice, so absence is seen as well.
+FOREGROUND_SHARE = 0.75
+FOCUS = 1.0
 #: Gradients longer than this are shortened to it (as nnU-Net does): a guard, seldom at work.
 MAX_NORM = 12.0
 #: Lines of progress a training.
@@ -37,11 +40,15 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast a network learns. crop: side of a training view in pixels."""
+    """How long and how fast a network learns. crop: side of a training view in pixels.
+
+    The default rate was fixed beforehand, one for all sources, on simulated training and validation people: of 1e-3,
+    3e-3, 6e-3 and 1e-2 it served random and public weights best at 120 steps of 8.
+    """
 
     steps: int
     batch: int
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     weight_decay: float = 0.01
     warmup_steps: int = 5
     crop: int = 64
@@ -115,7 +122,7 @@ def segmentation_batch(
     generator: torch.Generator,
     crop: int,
     machine: Machine,
-    focus: float = FOREGROUND_SHARE,
+    focus: float = FOCUS,
 ) -> tuple[Tensor, Tensor]:
     """read: (images, masks, ...) uint8 -> network input (B, 3, crop, crop), labels (B, crop, crop) int64."""
     images, masks = _views(read, generator, crop, machine, focus)

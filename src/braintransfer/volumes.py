@@ -87,7 +87,9 @@ def _load(path: Path, what: str) -> tuple[np.ndarray, np.ndarray]:
     while stored.ndim > 3 and stored.shape[-1] == 1:
         stored = stored[..., 0]
     if stored.ndim != 3:
-        raise BadInput(f"{path}: {what} is {stored.ndim}-D {stored.shape}, not one 3-D volume; extract one volume first")
+        raise BadInput(
+            f"{path}: {what} is {stored.ndim}-D {stored.shape}, not one 3-D volume; extract one volume first"
+        )
     if stored.size == 0:
         raise BadInput(f"{path}: {what} holds no voxels {stored.shape}; export it again")
     if not np.isfinite(affine).all():
@@ -95,7 +97,9 @@ def _load(path: Path, what: str) -> tuple[np.ndarray, np.ndarray]:
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     if not (spacing > 0).all() or abs(np.linalg.det(affine[:3, :3] / np.where(spacing > 0, spacing, 1))) < 1e-3:
         shown = ", ".join(f"{s:g}" for s in spacing)
-        raise BadInput(f"{path}: {what} has an impossible affine (spacing {shown} mm, or axes in one plane); mend its header")
+        raise BadInput(
+            f"{path}: {what} has an impossible affine (spacing {shown} mm, or axes in one plane); mend its header"
+        )
     return stored, affine
 
 
@@ -201,7 +205,9 @@ def _rows(affine: np.ndarray) -> str:
 
 def corner_distance(a: np.ndarray, b: np.ndarray, shape: tuple[int, ...]) -> float:
     """The largest distance in mm between where two affines put the eight corners of a volume of `shape`."""
-    corners = np.array([[i, j, k, 1.0] for i in (0, shape[0] - 1) for j in (0, shape[1] - 1) for k in (0, shape[2] - 1)])
+    corners = np.array(
+        [[i, j, k, 1.0] for i in (0, shape[0] - 1) for j in (0, shape[1] - 1) for k in (0, shape[2] - 1)]
+    )
     return float(np.linalg.norm(corners @ (np.asarray(a) - np.asarray(b)).T[:, :3], axis=1).max())
 
 
@@ -354,7 +360,9 @@ def _resample_canonical(
     sigma = _antialias_sigma(own, new) if antialias else np.zeros(3)
     data = turned.astype(np.float32, copy=False)
     if (sigma > 0.05).any():
-        data = ndimage.gaussian_filter(data, np.where(sigma > 0.05, sigma, 0), mode="constant", cval=outside, truncate=3)
+        data = ndimage.gaussian_filter(
+            data, np.where(sigma > 0.05, sigma, 0), mode="constant", cval=outside, truncate=3
+        )
     # Float noise of 1e-15 in the coordinates would send border voxels out of the volume.
     linear, offset = np.round(matrix[:3, :3], 10), np.round(matrix[:3, 3], 7)
     on_axes = np.count_nonzero(linear - np.diag(np.diag(linear))) == 0 and (np.diag(linear) > 0).all()
@@ -362,7 +370,8 @@ def _resample_canonical(
         return _shifted(data, offset.astype(int), shape, outside)
     if on_axes and order == 1:
         x, y, z = (
-            _linear_weights(offset[axis] + linear[axis, axis] * np.arange(shape[axis]), data.shape[axis]) for axis in range(3)
+            _linear_weights(offset[axis] + linear[axis, axis] * np.arange(shape[axis]), data.shape[axis])
+            for axis in range(3)
         )
         data = data - np.float32(outside) if outside else data
         # Three small matrix products: scipy's result (mode "grid-constant"), twenty times faster.
@@ -415,9 +424,7 @@ def labels_to_grid(mask: np.ndarray, affine: np.ndarray, grid: Grid, classes: in
     return result
 
 
-def from_grid(
-    probabilities: np.ndarray, grid: Grid, own_shape: tuple[int, ...], own_affine: np.ndarray
-) -> np.ndarray:
+def from_grid(probabilities: np.ndarray, grid: Grid, own_shape: tuple[int, ...], own_affine: np.ndarray) -> np.ndarray:
     """Class probabilities (C, X, Y, Z) on the working grid brought to the scan's own grid: (C, *own_shape) float32.
 
     Linear; the classes sum to 1 in the input and so in the output. Beyond the grid class 0 (background) has

@@ -10,6 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
+
 def make_project(folder: Path) -> Path:
     """A copy of what a project needs to run: notebooks, prose and configuration, but no run of anybody's."""
     for name in ("notebooks", "book"):

@@ -41,7 +41,9 @@ def test_all_24_cells_have_scores_of_every_test_person(tiny: Path) -> None:
     for target in study.TARGETS:
         test = json.loads((tiny / "data" / target / "splits.json").read_text(encoding="utf-8"))["folds"][0]["test"]
         for source in study.SOURCES:
-            cell = table[(table["target"] == target) & (table["source"] == source) & (table["metric"] == study.HEADLINE[target])]
+            cell = table[
+                (table["target"] == target) & (table["source"] == source) & (table["metric"] == study.HEADLINE[target])
+            ]
             assert sorted(cell[cell["class"] == ""]["subject"]) == sorted(test)
 
 
@@ -63,12 +65,26 @@ def test_results_are_sorted_plain_and_say_how_much_each_source_saw(tiny: Path) -
 
 def test_everything_stands_in_the_long_table(tiny: Path) -> None:
     table = pd.read_csv(tiny / "all.csv.gz", keep_default_na=False)
-    metrics = (
-        "dice iou miou lesion_sensitivity lesion_precision lesion_f1 fp_per_scan volume_error_ml volume_error_abs_ml "
-        "fp_volume_ml surface_dice_2mm hd95_mm brier ece"
-    ).split()
+    metrics = [
+        "dice",
+        "iou",
+        "miou",
+        "lesion_sensitivity",
+        "lesion_precision",
+        "lesion_f1",
+        "fp_per_scan",
+        "volume_error_ml",
+        "volume_error_abs_ml",
+        "fp_volume_ml",
+        "surface_dice_2mm",
+        "hd95_mm",
+        "brier",
+        "ece",
+    ]
     assert set(table["metric"]) == set(metrics)
-    assert not set(table[table["target"] == "anatomy"]["metric"]) & set(study.HEADLINE_METRICS[2:]), "no lesions in anatomy"
+    assert not set(table[table["target"] == "anatomy"]["metric"]) & set(study.HEADLINE_METRICS[2:]), (
+        "no lesions in anatomy"
+    )
 
 
 def test_every_source_is_loaded_whole_and_scratch_loads_nothing(tiny: Path) -> None:
@@ -127,7 +143,21 @@ def test_a_simulated_run_prints_illustrations_and_never_a_verdict(tiny: Path) ->
     contrasts = json.loads((tiny / "compare" / "claims.json").read_text(encoding="utf-8"))
     assert {c["claim"] for c in contrasts} >= {"claim1", "claim2"}
     for contrast in contrasts:
-        keys = {"claim", "target", "A", "B", "metric", "estimate", "lower", "upper", "margin", "n_subjects", "n_seeds", "verdict", "gates"}
+        keys = {
+            "claim",
+            "target",
+            "A",
+            "B",
+            "metric",
+            "estimate",
+            "lower",
+            "upper",
+            "margin",
+            "n_subjects",
+            "n_seeds",
+            "verdict",
+            "gates",
+        }
         assert keys <= set(contrast)
         assert contrast["verdict"].startswith("illustration:") or contrast["verdict"] == "not run"
     assert json.loads((tiny / "run.json").read_text(encoding="utf-8"))["simulated"] is True
@@ -164,7 +194,9 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("stage", ["prepare", "pretrain", "finetune"])
-def test_after_a_kill_the_same_command_finishes_with_the_same_results(undisturbed: Path, tmp_path: Path, stage: str) -> None:
+def test_after_a_kill_the_same_command_finishes_with_the_same_results(
+    undisturbed: Path, tmp_path: Path, stage: str
+) -> None:
     folder = make_project(tmp_path / "project")
     command = [sys.executable, "-m", "braintransfer.cli", "run", "--profile", "tiny", "--jobs", "2", "--only", FEW]
     place = {"prepare": "data", "pretrain": "sources", "finetune": "targets"}[stage]
@@ -194,7 +226,11 @@ def test_an_edit_of_prose_redoes_nothing_and_one_of_code_only_what_depends_on_it
     next(c for c in book.cells if c.cell_type == "code" and c.id == "imports").source += "\nassert True"
     nbformat.write(book, path)
     assert door(undisturbed, "run", "--profile", "tiny", "--only", FEW).returncode == 0
-    redone = {p.parent.relative_to(undisturbed / "runs" / "tiny").parts[0] for p in before if p.stat().st_mtime_ns != before[p]}
+    redone = {
+        p.parent.relative_to(undisturbed / "runs" / "tiny").parts[0]
+        for p in before
+        if p.stat().st_mtime_ns != before[p]
+    }
     assert redone == {"targets", "compare"}
     path.write_text(original, encoding="utf-8")
 
@@ -276,7 +312,9 @@ def test_bad_input_gives_one_line_and_exit_code_2(project: Path, arguments: list
 def test_a_stage_with_bad_input_fails_with_2_and_what_is_done_stays(undisturbed: Path) -> None:
     profile = (ROOT / "notebooks" / "profiles" / "tiny.yaml").read_text(encoding="utf-8")
     mine = undisturbed / "mine.yaml"
-    mine.write_text(profile.replace("n_train: 2, n_validation: 1}", "n_train: 99, n_validation: 1}", 1), encoding="utf-8")
+    mine.write_text(
+        profile.replace("n_train: 2, n_validation: 1}", "n_train: 99, n_validation: 1}", 1), encoding="utf-8"
+    )
     ended = door(undisturbed, "run", "--profile", "mine.yaml", "--only", "stroke:scratch")
     assert ended.returncode == 2
     assert "n_train = 99" in ended.stderr
@@ -305,9 +343,11 @@ def test_predict_writes_a_mask_in_the_scans_own_grid(tiny: Path, project: Path, 
     data[ball] = rng.normal(100, 10, int(ball.sum()))
     affine = np.array([[0, 0, -2.5, 90], [2.4, 0, 0, -70], [0, -2.6, 0, 60], [0, 0, 0, 1.0]])
     nib.save(nib.Nifti1Image(data, affine), tmp_path / "mine.nii.gz")
-    done = door(project, "predict", "tiny", str(tmp_path / "mine.nii.gz"), "--source", "mri-segmentation", "--target", "anatomy")
+    done = door(
+        project, "predict", "tiny", str(tmp_path / "mine.nii.gz"), "--source", "mri-segmentation", "--target", "anatomy"
+    )
     assert done.returncode == 0, done.stderr
-    mask = nib.load(tmp_path / "mine_anatomy_mri-segmentation.nii.gz")
+    mask = nib.nifti1.load(tmp_path / "mine_anatomy_mri-segmentation.nii.gz")
     assert mask.shape == data.shape and np.allclose(mask.affine, affine)
     assert set(np.unique(np.asanyarray(mask.dataobj))) <= {0, 1, 2, 3}
     (tmp_path / "torn.nii.gz").write_bytes((tmp_path / "mine.nii.gz").read_bytes()[:2000])

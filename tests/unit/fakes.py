@@ -47,7 +47,12 @@ def las(shape: tuple[int, ...], spacing: float = 1.0) -> np.ndarray:
 
 def malf(root: Path) -> Path:
     """Three people, one scanned twice, sizes that differ."""
-    people = [("1000", "OAS1_0061", 20), ("1003", "OAS1_0101", 29), ("1023", "OAS1_0101", 29), ("1128", "OAS1_0083", 90)]
+    people = [
+        ("1000", "OAS1_0061", 20),
+        ("1003", "OAS1_0101", 29),
+        ("1023", "OAS1_0101", 29),
+        ("1128", "OAS1_0083", 90),
+    ]
     lines = ["scan\tsubject\tsex\tage"]
     for number, (scan, subject, age) in enumerate(people):
         shape = (24 + number, 28, 22)
@@ -162,5 +167,7 @@ def lesion_masks(root: Path) -> Path:
         ("1012", (10, 28, 0), (3, 3, 3)),  # cut at the volume's edge
         ("1013", (19.5, 28, 18), (5, 3, 3)),  # on both sides
     ):
-        save(folder / "soop" / f"bwsrsub-{name}_lesion.nii.gz", ellipsoid(shape, centre, radii).astype(np.uint8), affine)
+        save(
+            folder / "soop" / f"bwsrsub-{name}_lesion.nii.gz", ellipsoid(shape, centre, radii).astype(np.uint8), affine
+        )
     return folder

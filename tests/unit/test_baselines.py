@@ -58,7 +58,9 @@ def test_baselines_do_what_their_names_say(store: Store) -> None:
     rows = score_baselines(store, "stroke", 0, 2)
     assert {r["baseline"] for r in rows} == set(BASELINES)
     assert value(rows, "empty", "dice") == [0, 0, 0]
-    assert min(value(rows, "ceiling", "dice")) == 1.0, "same spacing: nothing is lost on the way to the working grid and back"
+    assert min(value(rows, "ceiling", "dice")) == 1.0, (
+        "same spacing: nothing is lost on the way to the working grid and back"
+    )
     assert min(value(rows, "prior_map", "dice")) > 0.9, "the cube is always at the same place"
     assert min(value(rows, "threshold", "dice")) > 0.9, "the cube is much darker than the rest"
 

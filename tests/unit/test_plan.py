@@ -49,12 +49,16 @@ def test_a_cell_that_is_none_is_refused_with_what_there_is(word: str) -> None:
 def test_nothing_but_the_source_differs_between_the_cells_of_a_target() -> None:
     cells = [s for s in stages(read_profile("demo"), "runs/demo", "", parse_cells(None)) if s.name == "finetune"]
     for target in study.TARGETS:
-        same = [{k: v for k, v in s.parameters.items() if k != "source"} for s in cells if s.parameters["target"] == target]
+        same = [
+            {k: v for k, v in s.parameters.items() if k != "source"} for s in cells if s.parameters["target"] == target
+        ]
         assert len(same) == 8 and all(p == same[0] for p in same)
 
 
 def test_the_tasks_of_a_domain_are_trained_alike_on_the_same_images() -> None:
-    made = [s for s in stages(read_profile("demo"), "runs/demo", "", parse_cells(None)) if s.name.startswith("pretrain")]
+    made = [
+        s for s in stages(read_profile("demo"), "runs/demo", "", parse_cells(None)) if s.name.startswith("pretrain")
+    ]
     for domain in study.DOMAINS:
         same = [s for s in made if s.parameters["domain"] == domain]
         assert len(same) == 3 and all(s.parameters == same[0].parameters and s.after == same[0].after for s in same)

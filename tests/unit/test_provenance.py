@@ -74,7 +74,9 @@ def test_where_a_run_lies_does_not_change_a_key_but_a_parameter_does() -> None:
 
 def edited(tmp_path: Path, change: str, kind: str) -> str:
     book = nbformat.read(project_root() / "notebooks" / "finetune.ipynb", as_version=4)
-    cell = next(c for c in reversed(book.cells) if c.cell_type == kind and "parameters" not in c.metadata.get("tags", []))
+    cell = next(
+        c for c in reversed(book.cells) if c.cell_type == kind and "parameters" not in c.metadata.get("tags", [])
+    )
     cell.source += change
     nbformat.write(book, tmp_path / "finetune.ipynb")
     return code_hash(tmp_path / "finetune.ipynb")
@@ -87,7 +89,9 @@ def test_prose_and_comments_never_retrain_but_code_does(tmp_path: Path) -> None:
     assert edited(tmp_path, "\nx = 1", "code") != before
 
 
-def test_the_code_hash_follows_imports_but_not_docstrings_or_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_code_hash_follows_imports_but_not_docstrings_or_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     package = tmp_path / "braintransfer"
     shutil.copytree(Path(provenance.__file__).parent, package)
     monkeypatch.setattr(provenance, "__file__", str(package / "provenance.py"))
@@ -110,7 +114,9 @@ def test_the_code_hash_follows_imports_but_not_docstrings_or_figures(tmp_path: P
     imports = "from __future__ import annotations"
     for name in ("metrics.py", "volumes.py", "augment.py", "transfer.py", "store.py"):
         assert after(name, imports, f"{imports}\nx = 1") != before, f"{name} is part of fine-tuning"
-    assert after("simulate/brains.py", imports, f"{imports}\nx = 1") == before, "the simulator is no part of fine-tuning"
+    assert after("simulate/brains.py", imports, f"{imports}\nx = 1") == before, (
+        "the simulator is no part of fine-tuning"
+    )
 
 
 def test_equal_tables_are_equal_bytes_also_compressed(tmp_path: Path) -> None:

@@ -136,7 +136,9 @@ def test_malf_gives_people_not_scans(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert {s.scan: s.age for s in items}["1128"] == 90
     for item in items:
-        assert set(np.unique(item.mask)) == {0, 1, 2, 3} and item.mask.shape == item.image.data.shape == item.brain.shape
+        assert (
+            set(np.unique(item.mask)) == {0, 1, 2, 3} and item.mask.shape == item.image.data.shape == item.brain.shape
+        )
         assert not (item.mask[~item.brain]).any()
     assert len(recipes.input_files(recipe, tmp_path)) == 13
 
@@ -186,7 +188,7 @@ def test_bids_sessions_of_a_person_stay_together(tmp_path: Path) -> None:
 def test_a_prediction_equal_to_the_reference_comes_back_whole(tmp_path: Path, orientation: str) -> None:
     folder = fakes.malf(tmp_path)
     for path in folder.glob("*.nii.gz"):
-        image = nib.load(path)
+        image = nib.Nifti1Image.from_filename(path)
         turn = nib.orientations.ornt_transform(
             nib.io_orientation(image.affine), nib.orientations.axcodes2ornt(orientation)
         )
@@ -205,7 +207,7 @@ def test_check_lists_every_bad_scan_at_once(tmp_path: Path) -> None:
     assert recipes.check(recipe, tmp_path) == []
     (folder / "1000_SS.nii.gz").write_bytes((folder / "1000_SS.nii.gz").read_bytes()[:-500])
     (folder / "1003_mask.nii.gz").unlink()
-    labels = nib.load(folder / "1128_classified.nii.gz")
+    labels = nib.Nifti1Image.from_filename(folder / "1128_classified.nii.gz")
     nib.save(nib.Nifti1Image(np.asarray(labels.dataobj) * 3, labels.affine), folder / "1128_classified.nii.gz")
     with (folder / "participants.tsv").open("a", encoding="utf-8") as file:
         file.write("2000\tOAS1_9999\tF\t30\n")
@@ -271,12 +273,19 @@ def test_class_folders_are_split_by_their_own_parts(tmp_path: Path) -> None:
     assert all(g.startswith("val/") for g in validation)
 
 
-def test_no_photograph_is_in_training_and_validation_composites(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_photograph_is_in_training_and_validation_composites(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fakes.class_folders(tmp_path)
     recipe = recipes.load_recipe("composited_imagenette")
     read: list[Path] = []
     real = pictures.read_picture
-    monkeypatch.setattr(pictures, "read_picture", lambda path: (read.append(path), real(path))[1])
+
+    def watched(path: Path) -> np.ndarray:
+        read.append(path)
+        return real(path)
+
+    monkeypatch.setattr(pictures, "read_picture", watched)
     used: dict[str, set[Path]] = {"train": set(), "val": set()}
     subjects = []
     for item in recipes.images(recipe, tmp_path, 20, 24, 0):
@@ -505,7 +514,9 @@ class _Ranges(http.server.SimpleHTTPRequestHandler):
 
 
 def test_a_broken_download_goes_on_where_it_stopped(tmp_path: Path, archive: Path) -> None:
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Ranges, directory=str(archive.parent)))
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(_Ranges, directory=str(archive.parent))
+    )
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         root = tmp_path / "data"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import astuple
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -58,7 +59,7 @@ def scan(t1: np.ndarray, affine: np.ndarray) -> np.ndarray:
     return np.asarray(nib.as_closest_canonical(nib.Nifti1Image(t1, affine)).dataobj)
 
 
-GENERATORS = {
+GENERATORS: dict[str, Any] = {
     "natural": lambda n, seed: simulated_natural(n, 48, seed),
     "mri": lambda n, seed: simulated_mri(n, 48, seed),
     "stroke": lambda n, seed: simulated_target("stroke", n, 4.0, seed),
@@ -225,7 +226,8 @@ def test_strokes_lie_on_one_side_in_one_territory_and_mostly_in_one_piece(person
         # Borders wander by a few millimetres, so nearly all of it is in the territory's mean shape.
         others = [name for name in ("ACA", "MCA", "PCA") if name != drawn["territory"]]
         shares = {
-            name: float(territory(person.template_mm, name)[lesion].mean()) for name in [*others, drawn["territory"]]
+            name: float(territory(person.template_mm, str(name))[lesion].mean())
+            for name in [*others, drawn["territory"]]
         }
         assert max(shares, key=lambda name: shares[name]) == drawn["territory"]
         assert not (moved.labels[lesion] == 1).any()

@@ -21,7 +21,9 @@ def make_store(folder: Path, people: int = 9, folds: int = 3) -> Store:
         for scan in range(2 if person == 0 else 1):
             images = np.full((3, 8, 6), person + 1, np.uint8)
             masks = rng.integers(0, 2, (3, 8, 6)).astype(np.uint8)
-            writer.add(images, masks, subject=f"p{person}", scan=f"p{person}s{scan}", slices=[4, 5, 6], geometry={"age": 30})
+            writer.add(
+                images, masks, subject=f"p{person}", scan=f"p{person}s{scan}", slices=[4, 5, 6], geometry={"age": 30}
+            )
     names = [f"p{person}" for person in range(people)]
     writer.finish(target_folds(names, folds=folds, n_validation=1, rng=study.stream(0, "split")))
     write_manifest(folder, stage="prepare", key="k", parameters={}, code="c", inputs={}, facts={"title": "little"})

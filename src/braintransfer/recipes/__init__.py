@@ -36,7 +36,9 @@ def images(recipe: Recipe, data_root: Path | str | None, n: int, size: int, seed
         generate = simulate.simulated_natural if recipe.generator == "natural" else simulate.simulated_mri
         yield from generate(n, size, seed)
     else:
-        raise BadInput(f"recipe {recipe.name} ({recipe.kind}) gives scans, not pictures; choose another for this source")
+        raise BadInput(
+            f"recipe {recipe.name} ({recipe.kind}) gives scans, not pictures; choose another for this source"
+        )
 
 
 def scans(
@@ -70,4 +72,6 @@ def scans(
         drawn = "demo" if contrast is None else contrast
         yield from simulate.simulated_target(recipe.generator, limit, spacing, seed, drawn)  # type: ignore[arg-type]
     else:
-        raise BadInput(f"recipe {recipe.name} ({recipe.kind}) gives pictures, not scans; choose another for this target")
+        raise BadInput(
+            f"recipe {recipe.name} ({recipe.kind}) gives pictures, not scans; choose another for this target"
+        )

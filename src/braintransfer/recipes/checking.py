@@ -110,7 +110,9 @@ def _check_scans(recipe: Recipe, data_root: Path | str | None) -> list[str]:
     root = recipe.root(data_root)
     for name in people_of(recipe, root):
         if name not in have and not recipe.only:
-            sentences.append(f"{root}: {name} stands in the table of people but has no scan; get it, or take the row out")
+            sentences.append(
+                f"{root}: {name} stands in the table of people but has no scan; get it, or take the row out"
+            )
     pictures: dict[str, list[str]] = {}
     for f in files:
         try:
@@ -124,8 +126,12 @@ def _check_scans(recipe: Recipe, data_root: Path | str | None) -> list[str]:
         labelled = int((item.mask > 0).sum())
         outside = int(((item.mask > 0) & ~item.brain).sum())
         if labelled and outside > 0.1 * labelled:
-            sentences.append(f"{f.mask}: {100 * outside / labelled:.0f} % of the labelled voxels lie outside the brain; misaligned?")
-    sentences += [f"{root}: scans {' and '.join(n)} are the same picture; keep one" for n in pictures.values() if len(n) > 1]
+            sentences.append(
+                f"{f.mask}: {100 * outside / labelled:.0f} % of the labelled voxels lie outside the brain; misaligned?"
+            )
+    sentences += [
+        f"{root}: scans {' and '.join(n)} are the same picture; keep one" for n in pictures.values() if len(n) > 1
+    ]
     return sentences
 
 
@@ -145,7 +151,9 @@ def _check_pictures(recipe: Recipe, data_root: Path | str | None) -> list[str]:
         seen.setdefault(hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest(), []).append(
             f"{f.group}/{f.sample}" if f.group not in (f.sample, "") else f.sample
         )
-    sentences += [f"{root}: {' and '.join(names)} are the same picture; keep one" for names in seen.values() if len(names) > 1]
+    sentences += [
+        f"{root}: {' and '.join(names)} are the same picture; keep one" for names in seen.values() if len(names) > 1
+    ]
     if recipe.split.method == "part" and not any(f.group.split("/")[0] in HELD_OUT for f in files):
         sentences.append(f"{root}: no folder named {' or '.join(HELD_OUT)} holds pictures; nothing could be held out")
     return sentences

@@ -85,7 +85,9 @@ def fetch(url: str, target: Path, report: Callable[[str], None] = print) -> None
         if error.code != 416:  # 416: the part is the whole file already
             raise BadInput(f"{url}: the server answers {error.code} {error.reason}; see the recipe's steps") from error
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-        raise BadInput(f"{url}: no connection ({error}); try again, or use --mirror with a folder of downloads") from error
+        raise BadInput(
+            f"{url}: no connection ({error}); try again, or use --mirror with a folder of downloads"
+        ) from error
     part.replace(target)
 
 
@@ -98,7 +100,9 @@ def _verify(archive: Path, download: Download, mirrored: bool) -> None:
     if running.hexdigest() != wanted.lower():
         if not mirrored:
             archive.unlink()
-        raise BadInput(f"{archive}: {kind} is {running.hexdigest()}, not {wanted}; get it again, it is torn or has changed")
+        raise BadInput(
+            f"{archive}: {kind} is {running.hexdigest()}, not {wanted}; get it again, it is torn or has changed"
+        )
 
 
 def unpack(archive: Path, folder: Path, strip: int = 0) -> None:

@@ -85,7 +85,9 @@ def read_table(path: Path, separator: str, needed: list[str]) -> list[dict[str, 
         raise BadInput(f"{path}: not a text table ({error.reason}); save it as UTF-8") from error
     absent = [c for c in needed if c and c not in header]
     if absent:
-        raise BadInput(f"{path}: column {absent[0]} is missing, there are {', '.join(header)}; mend the table or the recipe")
+        raise BadInput(
+            f"{path}: column {absent[0]} is missing, there are {', '.join(header)}; mend the table or the recipe"
+        )
     return rows
 
 
@@ -177,7 +179,9 @@ def _from_table(recipe: Recipe, table: SampleTable, root: Path) -> list[PictureF
         label = recipe.classes.get(fields["label"], fields["label"])
         found.append(PictureFiles(fields["group"] or fields["sample"], fields["sample"], label, image, mask))
     if absent:
-        raise BadInput(f"{root}: {_some(absent)} named in {table.file} but missing; get the whole set, or take the rows out")
+        raise BadInput(
+            f"{root}: {_some(absent)} named in {table.file} but missing; get the whole set, or take the rows out"
+        )
     if not found:
         raise BadInput(f"{root / table.file}: names no sample; get the whole set")
     return found

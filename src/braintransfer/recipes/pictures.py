@@ -44,7 +44,9 @@ def read_picture_mask(path: Path, values: MaskValues, shape: tuple[int, int]) ->
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise BadInput(f"{path}: mask is torn or no picture ({error}); download it again or take it out") from error
     if mask.shape != shape:
-        raise BadInput(f"{path}: mask is {mask.shape[1]} x {mask.shape[0]}, its picture {shape[1]} x {shape[0]}; mend the pair")
+        raise BadInput(
+            f"{path}: mask is {mask.shape[1]} x {mask.shape[0]}, its picture {shape[1]} x {shape[0]}; mend the pair"
+        )
     if values.threshold is not None:
         return (mask > values.threshold).astype(np.uint8)
     known = {*values.foreground, *values.background, *values.ignore}
@@ -119,7 +121,9 @@ def composited_images(
     number = 0
     for part, count in (("train", n - held_out), ("val", held_out)):
         if len({f.label for f in parts[part]}) < 2:
-            raise BadInput(f"recipe {recipe.name}: photographs of {photographs.name} need two classes in `{part}`; get the set")
+            raise BadInput(
+                f"recipe {recipe.name}: photographs of {photographs.name} need two classes in `{part}`; get the set"
+            )
         rng = study.stream(seed, f"composite-{part}")
         rounds = _pairs(parts[part], rng)
         for _ in range(count):

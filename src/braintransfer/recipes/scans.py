@@ -62,6 +62,8 @@ def folder_scans(recipe: Recipe, data_root: Path | str | None, limit: int, seed:
     missing = [p for f in found for p in (f.mask, f.brain) if p is not None and not p.is_file()]
     if missing:
         shown = ", ".join(str(p) for p in missing[:4])
-        raise BadInput(f"{shown}: {len(missing)} file(s) missing beside their scans; get the whole set, or take the scans out")
+        raise BadInput(
+            f"{shown}: {len(missing)} file(s) missing beside their scans; get the whole set, or take the scans out"
+        )
     for files in found:
         yield read_subject_scan(recipe, files)

@@ -247,7 +247,9 @@ def load_recipe(name: str, data_root: Path | str | None = None) -> Recipe:
         places = " and ".join(str(r.file) for r in found)
         raise BadInput(f"two recipes are called `{name}`: {places}; rename one")
     if found[0].bundled and found[0].template:
-        raise BadInput(f"recipe `{name}` is a template; copy {found[0].file} beside your data and give it a name of its own")
+        raise BadInput(
+            f"recipe `{name}` is a template; copy {found[0].file} beside your data and give it a name of its own"
+        )
     return found[0]
 
 

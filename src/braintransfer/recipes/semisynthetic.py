@@ -20,6 +20,8 @@ from braintransfer.volumes import Scan, read_mask, resample
 
 #: A mask is passed over when less than this share of it falls into the person's brain.
 KEPT_SHARE = 0.7
+#: Volumes within a quarter of each other count as alike (log).
+NEAR = float(np.log(1.25))
 #: Darker than this share of the brain's bright tissue is CSF: no MS lesion is drawn there.
 CSF_LEVEL = 0.5
 
@@ -33,12 +35,14 @@ class LesionMask:
     path: Path
     millilitres: float
     mirror: bool
+    library: str = ""
+    name: str = ""
 
 
 def survey(library: Library, root: Path, rng: np.random.Generator) -> list[LesionMask]:
     """The masks of a library that may be used, with their volumes: reads each once (about 30 ms a mask)."""
     found = []
-    for path, _ in match_files(root, library.pattern):
+    for path, fields in match_files(root, library.pattern):
         if any(word in path.relative_to(root).parts or word == path.name for word in library.exclude):
             continue
         mask, affine = _read(path)
@@ -50,7 +54,9 @@ def survey(library: Library, root: Path, rng: np.random.Generator) -> list[Lesio
         if (library.uncut and cut) or (library.one_sided and _two_sided(mask, inside, affine)):
             continue
         volume = float(mask[inside].sum() * abs(np.linalg.det(affine[:3, :3])) / 1000)
-        found.append(LesionMask(path, volume, mirror))
+        found.append(
+            LesionMask(path, volume, mirror, library.recipe, fields.get("sample") or fields.get("subject") or path.name)
+        )
     if not found:
         raise BadInput(f"{root}: no usable lesion mask fits {library.pattern}; get the library, or mend the recipe")
     return found
@@ -127,7 +133,7 @@ def semisynthetic_scans(
         )
         image = Scan(np.asarray(drawn, np.float32), person.image.affine, person.image.spacing, person.image.path)
         notes: dict[str, object] = {
-            "mask": mask.path.parent.name + "/" + mask.path.name.split(".")[0],
+            "mask": f"{mask.library}/{mask.name}",
             "mirrored": mask.mirror,
             "lesion_ml": round(float(lesion.sum() * np.prod(spacing) / 1000), 3),
             "share_of_mask_in_brain": round(kept, 3),
@@ -150,7 +156,14 @@ def _next_mask(
     if recipe.lesions.median_ml is not None and recipe.lesions.sigma is not None:
         wanted = recipe.lesions.median_ml * np.exp(recipe.lesions.sigma * draw.standard_normal())
         wanted *= abs(np.linalg.det(alignment.scan_to_template[:3, :3]))  # template brains are larger than people's
-        order = np.argsort([abs(np.log(m.millilitres / wanted)) for m in unused], kind="stable")
+        apart = np.array([abs(np.log(m.millilitres / wanted)) for m in unused])
+        # Among masks of about that volume the libraries take turns by chance: SOOP alone would have a closer one every time.
+        turn = str(draw.choice(sorted({m.library for m in unused})))
+        lot = draw.random(len(unused))
+        rank = [
+            (0, m.library != turn, r) if a < NEAR else (1, False, a) for m, a, r in zip(unused, apart, lot, strict=True)
+        ]
+        order = np.array(sorted(range(len(unused)), key=lambda i: rank[i]))
     else:
         order = draw.permutation(len(unused))
     room = person.brain

@@ -60,5 +60,7 @@ def block_split(groups: Sequence[str], validation_share: float, seed: int, runs:
         for neighbour in (i - 1, i + 1):
             if 0 <= neighbour < len(unique) and part[neighbour] == "train":
                 part[neighbour] = "dropped"
-    train, validation, dropped = ([unique[i] for i in np.flatnonzero(part == name)] for name in ("train", "validation", "dropped"))
+    train, validation, dropped = (
+        [unique[i] for i in np.flatnonzero(part == name)] for name in ("train", "validation", "dropped")
+    )
     return train, validation, dropped

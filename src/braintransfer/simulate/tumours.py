@@ -31,44 +31,45 @@ RADII = {"extra-axial": (8.0, 26.0), "infiltrating": (10.0, 28.0), "central": (6
 
 @dataclass(frozen=True)
 class Head:
-    """One simulated person for slicing: canonical RAS arrays of one grid, white matter about 1 in `t1`.
+    """One simulated person for slicing: `t1` (white matter about 1) and `brain`, canonical RAS (X, Y, Z) on one grid.
 
-    depth: mm below the brain's surface, (X, Y, Z) float32, 0 outside; extent_mm: the head's longest side, with its scalp.
+    places: type -> flat indices of the voxels where the middle of such a mass may lie; "falx" is the extra-axial place
+    between the hemispheres. extent_mm: the head's longest side, with its scalp.
     """
 
     t1: np.ndarray
-    labels: np.ndarray
     brain: np.ndarray
-    template_mm: np.ndarray
-    depth: np.ndarray
+    places: dict[str, np.ndarray]
     spacing: float
     extent_mm: float
 
 
 def simulate_head(rng: np.random.Generator, spacing_mm: float) -> Head:
-    """A head of the "source" prior; skull and scalp in four of five."""
+    """A head of the "source" prior; skull and scalp in four of five.
+
+    Masses sit on the supratentorial surface or beside the falx, deep in a hemisphere's white matter, or at the sella.
+    """
     person = simulate_anatomy(rng, spacing_mm, "source")
     t1, _ = render(rng, person, "source", scalp=bool(rng.uniform() < 0.8))
-    depth = ndimage.distance_transform_edt(person.brain, sampling=spacing_mm).astype(np.float32)
+    depth = ndimage.distance_transform_edt(person.brain, sampling=spacing_mm)
+    x, y, z = (person.template_mm[..., axis] for axis in range(3))
+    from_sella = np.square(person.template_mm - np.array(SELLA, np.float32)).sum(-1)
+    fits = {
+        "extra-axial": person.brain & (depth < 4) & (z > -15),
+        "falx": person.brain & (np.abs(x) < 6) & (np.abs(x) > 3) & (z > 30),
+        "infiltrating": (person.labels == 3) & (depth > 12) & (np.abs(x) > 14) & (z > -20) & ((z > 0) | (y > -40)),
+        "central": from_sella == from_sella.min(),
+    }
     sides = [np.flatnonzero((t1 > 0.3).any(axis=other)) for other in ((1, 2), (0, 2), (0, 1))]
     extent = max(int(s[-1] - s[0] + 1) for s in sides) * spacing_mm
-    return Head(t1, person.labels, person.brain, person.template_mm, depth, spacing_mm, extent)
+    return Head(t1, person.brain, {name: np.flatnonzero(fit) for name, fit in fits.items()}, spacing_mm, extent)
 
 
 def _centre(rng: np.random.Generator, head: Head, kind: str) -> np.ndarray:
-    """A voxel (3,) where a mass of this type may sit: supratentorial surface, deep hemisphere, or the sella."""
-    if kind == "central":
-        gap = np.square(head.template_mm - np.array(SELLA, np.float32)).sum(-1)
-        return np.array(np.unravel_index(int(gap.argmin()), gap.shape)) + rng.normal(0, 1, 3).round().astype(int)
-    x, y, z = (head.template_mm[..., axis] for axis in range(3))
-    if kind == "extra-axial":
-        # The shell of the convexity, or beside the falx.
-        fits = head.brain & (head.depth < 4) & (z > -15)
-        falx = head.brain & (np.abs(x) < 6) & (np.abs(x) > 3) & (z > 30)
-        fits = falx if rng.uniform() < 0.15 and falx.any() else fits
-    else:
-        fits = (head.labels == 3) & (head.depth > 12) & (np.abs(x) > 14) & (z > -20) & ((z > 0) | (y > -40))
-    return np.array(np.unravel_index(int(rng.choice(np.flatnonzero(fits))), head.brain.shape))
+    """A voxel (3,) where the middle of a mass of this type may lie."""
+    where = "falx" if kind == "extra-axial" and rng.uniform() < 0.15 else kind
+    place = np.array(np.unravel_index(int(rng.choice(head.places[where])), head.brain.shape))
+    return place + rng.normal(0, 1, 3).round().astype(int) if kind == "central" else place
 
 
 def _plane(volume: np.ndarray, plane: str, index: int) -> np.ndarray:
