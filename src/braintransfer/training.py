@@ -24,8 +24,9 @@ from braintransfer.provenance import peak_memory_mb
 from braintransfer.study import stream_seed
 
 #: Share of a fine-tuning batch taken from slices that show the target, and of crops laid over it where a slice shows it.
-#: Tried on simulated lesions, 120 steps of 8 from random weights: halves left Dice near 0 (nothing passed .5) where these
-#: gave .16-.26; the ImageNet start gained, too. A quarter of each batch comes from any slice, so absence is seen as well.
+#: Chosen on a small trial (simulated lesions, 120 steps of 8, random weights, stroke 2 seeds, MS 1): with halves nothing passed
+#: .5 on stroke (mean Dice of 4 training and 2 validation people 0, MS .10), with these .24-.26 and .16. The stroke gain
+#: was on training people only. A quarter of each batch comes from any slice, so absence is seen as well.
 FOREGROUND_SHARE = 0.75
 FOCUS = 1.0
 #: Gradients longer than this are shortened to it (as nnU-Net does): a guard, seldom at work.
@@ -42,8 +43,9 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 class Schedule:
     """How long and how fast a network learns. crop: side of a training view in pixels.
 
-    The default rate was fixed beforehand, one for all sources, on simulated training and validation people: of 1e-3,
-    3e-3, 6e-3 and 1e-2 it served random and public weights best at 120 steps of 8.
+    The default rate is one for all sources, from a small trial on simulated people (mostly one seed, 120 steps of 8): on
+    stroke from random weights 3e-3 gave more than 1e-3 and 6e-3, from public weights more than 1e-2. It is not the best
+    everywhere: a toy with blobs liked 1e-2 best, and MS from public weights 1e-3. The arm `tuned_rate` asks that question.
     """
 
     steps: int
