@@ -141,9 +141,25 @@ def compare(settings: CompareSettings, report: Callable[[str], None] = print) ->
         made = tables.comparison_tables(results, simple, settings.run)
         for name, table in made.items():
             write_table(folder / f"{name}.csv", table)
+        write_table(folder / "froc.csv", _froc(settings, cells))
         write_table(folder / "learned.csv", _learned_table(known))
         write_table(folder / "robustness.csv", claims.robustness(claims.load(rules), results, known, **real_or_not))
     return Comparison(folder, results, simple, made, weighed.contrasts, facts, key, code, inputs)
+
+
+def _froc(settings: CompareSettings, cells: list[tuple[str, ...]], arm: str = "main") -> pd.DataFrame:
+    """Free-response curves: sensitivity and false positives by target, source and threshold, means over people and seeds."""
+    frames = []
+    for target, source in cells:
+        for path in sorted((settings.inputs / "targets" / arm / target / source).glob("fold-*/seed-*/froc.csv")):
+            frames.append(pd.read_csv(path).assign(target=target, source=source))
+    keys = ["target", "source", "threshold"]
+    if not frames:
+        return pd.DataFrame(columns=[*keys, "sensitivity", "fp_per_scan"])
+    values = ["sensitivity", "fp_per_scan"]
+    # a person's scans first, as everywhere
+    people = pd.concat(frames).groupby([*keys, "subject"], sort=True)[values].mean()
+    return people.groupby(level=keys, sort=True)[values].mean().reset_index()
 
 
 def _learned_table(found: dict[str, dict[int, dict[str, Any]]]) -> pd.DataFrame:

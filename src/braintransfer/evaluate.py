@@ -16,6 +16,8 @@ from braintransfer.network import normalise
 from braintransfer.store import Store
 
 INFERENCE_BATCH = 16
+#: Where the free-response curve is sampled; the study itself decides at .5.
+FROC_THRESHOLDS = (0.1, 0.3, 0.5, 0.7, 0.9)
 
 
 def slice_probabilities(network: nn.Module, images: np.ndarray, machine: Machine) -> np.ndarray:
@@ -86,6 +88,14 @@ def score(
         prediction, truth, tuple(store.scans[scan]["own"]["spacing"]), study.CLASSES[target],
         probabilities=probabilities, brain=brain, detect=target in study.DETECTED,
     )  # fmt: skip
+
+
+def detection_curve(store: Store, scan: str, probabilities: np.ndarray) -> list[dict[str, float]]:
+    """Free-response curve of one scan: sensitivity and false positives at each of FROC_THRESHOLDS, in its own grid."""
+    truth, _ = reference(store, scan)
+    spacing = tuple(store.scans[scan]["own"]["spacing"])
+    points = metrics.froc(1 - probabilities[0], truth > 0, spacing, FROC_THRESHOLDS)
+    return [{"threshold": t, "sensitivity": s, "fp_per_scan": f} for t, s, f in points]
 
 
 def example_row(store: Store, rows: np.ndarray) -> int:

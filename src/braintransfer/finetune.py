@@ -36,6 +36,7 @@ from braintransfer.training import History, Schedule, batch_order, fit, segmenta
 from braintransfer.transfer import start_from
 
 SCORE_COLUMNS = ["subject", "scan", "metric", "class", "value"]
+CURVE_COLUMNS = ["subject", "scan", "threshold", "sensitivity", "fp_per_scan"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,15 @@ class Row:
     history: pd.DataFrame
     scores: pd.DataFrame
     manifest: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What one network reached on some people: every metric, the free-response curve of lesions, one slice a person."""
+
+    scores: pd.DataFrame
+    curve: pd.DataFrame
+    examples: list[dict[str, Any]]
 
 
 def encoder_file(settings: FinetuneSettings, seed: int) -> Path | None:
@@ -103,15 +113,17 @@ def _row(
     history = _train(network, settings, store, machine, fold, seed, report)
     trained = time.perf_counter()
     with store.final_scoring():
-        scores, examples = _score_people(network, settings.target, store, store.subjects("test", fold), machine)
+        tested = _score_people(network, settings.target, store, store.subjects("test", fold), machine)
     if shown is not None:
         with shown.final_scoring():
-            seen, pictures = _score_people(network, settings.target, shown, shown.subjects("test"), machine)
-        write_table(folder / "showcase.csv", seen)
-        _save_examples(folder / "showcase.npz", pictures)
-    write_table(folder / "scores.csv", scores)
+            seen = _score_people(network, settings.target, shown, shown.subjects("test"), machine)
+        write_table(folder / "showcase.csv", seen.scores)
+        _save_examples(folder / "showcase.npz", seen.examples)
+    write_table(folder / "scores.csv", tested.scores)
+    if settings.target in study.DETECTED:
+        write_table(folder / "froc.csv", tested.curve)
     write_table(folder / "history.csv", history.to_frame())
-    _save_examples(folder / "examples.npz", examples)
+    _save_examples(folder / "examples.npz", tested.examples)
     if fold == settings.folds[0] and seed == settings.seeds[0]:
         _save_network(folder / "network.safetensors", network, settings, n_classes)
     write_manifest(
@@ -141,10 +153,9 @@ def _train(
     )  # fmt: skip
 
 
-def _score_people(
-    network: torch.nn.Module, target: str, store: Store, people: list[str], machine: Machine
-) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
+def _score_people(network: torch.nn.Module, target: str, store: Store, people: list[str], machine: Machine) -> Scored:
     table: list[dict[str, Any]] = []
+    curve: list[dict[str, Any]] = []
     examples: list[dict[str, Any]] = []
     by_scan = store.slices.groupby("scan", sort=False).indices
     scan_of = store.slices.drop_duplicates("scan")[["subject", "scan"]]
@@ -159,10 +170,13 @@ def _score_people(
             {"subject": subject, "scan": scan, **row}
             for row in evaluate.score(store, scan, target, labels, probabilities)
         ]
+        if target in study.DETECTED:
+            points = evaluate.detection_curve(store, scan, probabilities)
+            curve += [{"subject": subject, "scan": scan, **point} for point in points]
         k = int(np.flatnonzero(rows == evaluate.example_row(store, rows))[0])
         predicted = evaluate.labels_from(per_slice[k])
         examples.append({"subject": subject, "image": images[k], "reference": masks[k], "prediction": predicted})
-    return pd.DataFrame(table, columns=SCORE_COLUMNS), examples
+    return Scored(pd.DataFrame(table, columns=SCORE_COLUMNS), pd.DataFrame(curve, columns=CURVE_COLUMNS), examples)
 
 
 def _save_examples(path: Path, examples: list[dict[str, Any]]) -> None:

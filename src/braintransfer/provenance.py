@@ -223,6 +223,12 @@ def content_digest(folder: Path) -> str:
     return digest(manifest["outputs"])
 
 
+def claims_hash() -> str:
+    """Hash of the rules that the claims are judged by, so that every manifest shows which ones stood when it was written."""
+    rules = project_root() / "notebooks" / "claims.yaml"
+    return sha256_file(rules) if rules.is_file() else ""
+
+
 def versions() -> dict[str, str]:
     found = {"python": platform.python_version(), "system": platform.system(), "machine": platform.machine()}
     for name in PACKAGES:
@@ -279,6 +285,7 @@ def write_manifest(
         "parameters": {k: v for k, v in parameters.items() if k not in ("read_from", "write_to", "data")},
         "code": code,
         "inputs": dict(inputs),
+        "claims": claims_hash(),
         "outputs": {name: sha256_file(folder / name) for name in sorted(outputs)},
         "versions": versions(),
         "peak_memory_mb": round(peak_memory_mb()),

@@ -20,7 +20,7 @@ import pytest
 from projects import ROOT, door, make_project
 
 from braintransfer import study
-from braintransfer.provenance import read_manifest
+from braintransfer.provenance import read_manifest, sha256_file
 from braintransfer.settings import STAGES
 
 FEW = "stroke:scratch,stroke:mri-segmentation"
@@ -85,6 +85,28 @@ def test_everything_stands_in_the_long_table(tiny: Path) -> None:
     assert not set(table[table["target"] == "anatomy"]["metric"]) & set(study.HEADLINE_METRICS[2:]), (
         "no lesions in anatomy"
     )
+
+
+def test_the_rules_of_the_claims_stand_in_every_manifest(tiny: Path) -> None:
+    rules = sha256_file(ROOT / "notebooks" / "claims.yaml")
+    for path in tiny.rglob("manifest.json"):
+        assert json.loads(path.read_text(encoding="utf-8"))["claims"] == rules, path
+
+
+def test_detection_is_shown_as_a_curve_too(tiny: Path) -> None:
+    curve = pd.read_csv(tiny / "compare" / "froc.csv")
+    assert {(t, s) for t, s in zip(curve["target"], curve["source"], strict=True)} == {
+        (t, s) for t in study.DETECTED for s in study.SOURCES
+    }
+    assert sorted(set(curve["threshold"])) == [0.1, 0.3, 0.5, 0.7, 0.9]
+    sensitivity = pd.read_csv(tiny / "all.csv.gz", keep_default_na=False)
+    at_half = curve[(curve["threshold"] == 0.5) & (curve["target"] == "ms") & (curve["source"] == "scratch")]
+    cell = sensitivity[
+        (sensitivity["target"] == "ms")
+        & (sensitivity["source"] == "scratch")
+        & (sensitivity["metric"] == "lesion_sensitivity")
+    ]
+    assert float(at_half["sensitivity"].iloc[0]) == pytest.approx(pd.to_numeric(cell["value"]).mean(), abs=1e-4)
 
 
 def test_every_source_is_loaded_whole_and_scratch_loads_nothing(tiny: Path) -> None:
