@@ -93,6 +93,21 @@ def test_every_training_set_of_four_holds_an_older_person() -> None:
             assert any(s.startswith("o") for s in fold["test"])
 
 
+def test_every_part_of_a_fold_holds_small_and_large_lesions() -> None:
+    from braintransfer.prepare import _strata
+
+    loads = [0.1 * 1.4**k for k in range(26)]
+    strata = _strata("stroke", [{"lesion_ml": ml} for ml in loads])
+    assert strata is not None and strata[0] == "small" and strata[-1] == "large"
+    people = [f"p{k}" for k in range(26)]
+    for seed in range(10):
+        for fold in target_folds(people, folds=3, n_validation=2, rng=study.stream(seed, "s"), strata=strata, n_test=6)[
+            "folds"
+        ]:
+            for part in (fold["test"], fold["order"][0][:6]):
+                assert {strata[people.index(s)] for s in part} == {"small", "medium", "large"}
+
+
 def test_sites_stay_together_where_a_set_has_sites() -> None:
     people = [f"p{i}" for i in range(12)]
     sites = [f"site{i % 4}" for i in range(12)]
