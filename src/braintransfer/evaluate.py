@@ -12,26 +12,16 @@ from torch import nn
 from braintransfer import metrics, study, volumes
 from braintransfer.errors import BadInput
 from braintransfer.machine import Machine
-from braintransfer.network import normalise
 from braintransfer.store import Store
+from braintransfer.training import outputs
 
-INFERENCE_BATCH = 16
 #: Where the free-response curve is sampled; the study itself decides at .5.
 FROC_THRESHOLDS = (0.1, 0.3, 0.5, 0.7, 0.9)
 
 
 def slice_probabilities(network: nn.Module, images: np.ndarray, machine: Machine) -> np.ndarray:
     """Class probabilities (n, C + 1, H, W) float32 of uint8 slices (n, H, W); the network in evaluation mode."""
-    network.eval()
-    parts = []
-    with torch.inference_mode():
-        for start in range(0, len(images), INFERENCE_BATCH):
-            batch = torch.from_numpy(np.ascontiguousarray(images[start : start + INFERENCE_BATCH])).to(machine.device)
-            inputs = machine.arrange(normalise(batch))
-            with machine.autocast():
-                logits = network(inputs)
-            parts.append(torch.softmax(logits.float(), dim=1).cpu().numpy())
-    return np.concatenate(parts)
+    return torch.softmax(outputs(network, images, machine), dim=1).numpy()
 
 
 def grid_of(store: Store, scan: str) -> volumes.Grid:

@@ -14,7 +14,6 @@ from braintransfer import recipes, study, volumes
 from braintransfer.errors import BadInput
 from braintransfer.provenance import (
     code_hash,
-    content_digest,
     digest,
     files_digest,
     is_done,
@@ -63,7 +62,6 @@ def prepare(settings: PrepareSettings, report: Callable[[str], None] = print) ->
             settings.folder, stage="prepare", key=key, parameters=parameters, code=code, inputs=inputs,
             facts=facts, seconds=round(time.perf_counter() - start, 1), device="cpu",
         )  # fmt: skip
-        content_digest(settings.folder)
     return open_store(settings.folder)
 
 

@@ -268,7 +268,7 @@ def _progress(state: _State, every: int, schedule: Schedule, seconds: float) -> 
 
 
 # ------------------------------------------------------------------------------------------------ held-out performance
-def _outputs(network: nn.Module, images: np.ndarray | Tensor, machine: Machine, batch: int = 16) -> Tensor:
+def outputs(network: nn.Module, images: np.ndarray | Tensor, machine: Machine, batch: int = 16) -> Tensor:
     """What the network says, evaluating, of uint8 pictures or of normalised ones: (n, ...) float32 on the CPU."""
     network.eval()
     parts = []
@@ -312,13 +312,13 @@ def held_out_performance(
         raise BadInput("no held-out pictures to judge the source by; ask for more pictures in prepare")
     base: dict[str, Any] = {"task": task, "n": len(images)}
     if task == "classification":
-        correct = float((_outputs(network, images, machine).argmax(1).numpy() == labels).mean())
+        correct = float((outputs(network, images, machine).argmax(1).numpy() == labels).mean())
         chance = float(np.bincount(labels).max() / len(labels))
         return {**base, "accuracy": correct, "chance": chance, "learned": correct > chance + 0.10}
     if task == "segmentation":
         truth = masks > 0
         shown = truth.any(axis=(1, 2))
-        predicted = (_outputs(network, images, machine).argmax(1) > 0).numpy()
+        predicted = (outputs(network, images, machine).argmax(1) > 0).numpy()
         size = truth.sum(axis=(1, 2))
         overlap = 2 * (predicted & truth).sum(axis=(1, 2)) / np.maximum(1, predicted.sum(axis=(1, 2)) + size)
         everything = 2 * size / (truth[0].size + size)
@@ -328,7 +328,7 @@ def held_out_performance(
         raise ValueError(f"no such task: {task}")
     corrupted, original, changed = _corrupted(images)
     mean = normalise(torch.from_numpy(np.ascontiguousarray(mean_image))[None])
-    error = 128 * restoration_error(_outputs(network, corrupted, machine), original, changed)
+    error = 128 * restoration_error(outputs(network, corrupted, machine), original, changed)
     trivial = 128 * restoration_error(mean.expand_as(original), original, changed)
     return {**base, "restoration_error": error, "mean_image_error": trivial, "learned": error < 0.8 * trivial}
 
@@ -340,13 +340,13 @@ def held_out_pictures(task: str, network: nn.Module, images: np.ndarray, *, mach
     `corrupted` and `restored`, uint8 in the shape of images.
     """
     if task == "classification":
-        return {"probabilities": torch.softmax(_outputs(network, images, machine), 1).numpy()}
+        return {"probabilities": torch.softmax(outputs(network, images, machine), 1).numpy()}
     if task == "segmentation":
-        return {"predictions": _outputs(network, images, machine).argmax(1).numpy().astype(np.uint8)}
+        return {"predictions": outputs(network, images, machine).argmax(1).numpy().astype(np.uint8)}
     corrupted, _, _ = _corrupted(images)
     return {
         "corrupted": _as_picture(corrupted, images),
-        "restored": _as_picture(_outputs(network, corrupted, machine), images),
+        "restored": _as_picture(outputs(network, corrupted, machine), images),
     }
 
 
