@@ -24,6 +24,14 @@ class Strength:
     bias: float = 0.15
     noise: float = 0.025
 
+    def times(self, share: float) -> Strength:
+        """The same kinds of change, each `share` (0 to 1) as far."""
+        angle, bend = self.rotation * share, self.elastic * share
+        scale, gamma, contrast = (1 + (top - 1) * share for top in (self.scale, self.gamma, self.contrast))
+        return Strength(
+            angle, scale, bend, gamma, contrast, self.brightness * share, self.bias * share, self.noise * share
+        )
+
 
 def augment(
     images: Tensor,

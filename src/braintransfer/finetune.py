@@ -32,8 +32,16 @@ from braintransfer.provenance import (
 )
 from braintransfer.settings import FinetuneSettings
 from braintransfer.store import Store, open_store
-from braintransfer.training import History, Schedule, batch_order, fit, segmentation_batch, segmentation_loss
-from braintransfer.transfer import start_from
+from braintransfer.training import (
+    History,
+    Schedule,
+    batch_order,
+    fit,
+    segmentation_batch,
+    segmentation_loss,
+    start_at_prior,
+)
+from braintransfer.transfer import LoadReport, start_from
 
 SCORE_COLUMNS = ["subject", "scan", "metric", "class", "value"]
 CURVE_COLUMNS = ["subject", "scan", "threshold", "sensitivity", "fp_per_scan"]
@@ -109,8 +117,7 @@ def _row(
     start = time.perf_counter()
     n_classes = len(study.CLASSES[settings.target])
     network = build_unet(settings.encoder, n_classes + 1, seed)
-    loaded = start_from(network, settings.source, weights)
-    history = _train(network, settings, store, machine, fold, seed, report)
+    loaded, history = _train(network, settings, weights, store, machine, fold, seed, report)
     trained = time.perf_counter()
     with store.final_scoring():
         tested = _score_people(network, settings.target, store, store.subjects("test", fold), machine)
@@ -137,19 +144,29 @@ def _row(
 
 
 def _train(
-    network: torch.nn.Module, settings: FinetuneSettings, store: Store, machine: Machine, fold: int, seed: int,
-    report: Callable[[str], None],
-) -> History:  # fmt: skip
+    network: torch.nn.Module, settings: FinetuneSettings, weights: Path | None, store: Store, machine: Machine, fold: int,
+    seed: int, report: Callable[[str], None],
+) -> tuple[LoadReport, History]:  # fmt: skip
     people = store.training_subset(fold, seed, settings.n_train)
     rows = store.rows(people, fold=fold)
     if not len(rows):
         raise BadInput(f"{store.path}: the training people {people} have no slice; run `prepare` again")
     foreground = store.slices["foreground"].to_numpy()[rows] > 0
-    schedule = Schedule(settings.steps, settings.batch, settings.learning_rate, crop=settings.crop)
+    schedule = Schedule(
+        settings.steps, settings.batch, settings.learning_rate, crop=settings.crop, augmentation=settings.augmentation
+    )
     order = batch_order(foreground, schedule.steps, schedule.batch, study.stream(seed, "order"))
-    return fit(
-        network, lambda chosen: store.load(rows[chosen], fold=fold), order, segmentation_batch, segmentation_loss,
-        schedule=schedule, machine=machine, seed=study.stream_seed(seed, "augmentation"), report=report,
+    views = study.stream_seed(seed, "augmentation")
+
+    def read(chosen: np.ndarray) -> tuple[np.ndarray, ...]:
+        return store.load(rows[chosen], fold=fold)
+
+    # first all that every source has in common, then the source: the report's digest covers the former
+    start_at_prior(network, read, order, segmentation_batch, schedule, machine, views)
+    loaded = start_from(network, settings.source, weights)
+    return loaded, fit(
+        network, read, order, segmentation_batch, segmentation_loss, schedule=schedule, machine=machine, seed=views,
+        report=report,
     )  # fmt: skip
 
 

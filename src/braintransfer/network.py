@@ -11,6 +11,8 @@ from braintransfer import torchvision_ops  # noqa: F401  must come before whatev
 import segmentation_models_pytorch as smp
 import torch
 from segmentation_models_pytorch.base import initialization
+from timm.layers.conv2d_same import Conv2dSame
+from timm.layers.padding import pad_same
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -122,37 +124,51 @@ class SmallMapDepthwise(nn.Conv2d):
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        taps = self.kernel_size[0] * self.kernel_size[1]
-        height, width = input.shape[2:]
-        places = height * width
-        if not self.training or places > taps or input.device.type != "cpu":
-            return super().forward(input)
-        batch, channels = input.shape[:2]
-        reach = _reach(self.kernel_size[0], height, width).to(self.weight.dtype)
-        matrices = (reach @ self.weight.reshape(channels, taps).t()).view(places, places, channels)  # from, to, channel
-        rows = input.permute(0, 2, 3, 1).reshape(batch, places, 1, channels)
-        return (rows * matrices).sum(dim=1).view(batch, height, width, channels).permute(0, 3, 1, 2)
+        small = _by_matrix(self, input)
+        return super().forward(input) if small is None else small
+
+
+class SmallMapDepthwiseSame(Conv2dSame):
+    """The same for timm's strided layers, which pad as TensorFlow does ("SAME")."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        small = _by_matrix(self, input)
+        return super().forward(input) if small is None else small
+
+
+def _by_matrix(layer: nn.Conv2d, input: Tensor) -> Tensor | None:
+    """A depthwise layer's output as one matrix a channel, or None where that is not faster."""
+    kernel, stride = int(layer.kernel_size[0]), int(layer.stride[0])
+    height, width = input.shape[2:]
+    down, across = -(-height // stride), -(-width // stride)
+    if not layer.training or height * width * down * across > kernel**4 or input.device.type != "cpu":
+        return None
+    batch, channels = input.shape[:2]
+    reach = _reach(kernel, stride, height, width).to(layer.weight.dtype)
+    taps = layer.weight.reshape(channels, kernel**2).t()
+    matrices = (reach @ taps).view(height * width, down * across, channels)  # from, to, channel
+    rows = input.permute(0, 2, 3, 1).reshape(batch, height * width, 1, channels)
+    return (rows * matrices).sum(dim=1).view(batch, down, across, channels).permute(0, 3, 1, 2)
 
 
 @functools.cache
-def _reach(kernel: int, height: int, width: int) -> Tensor:
-    """(places from * places to, kernel * kernel): 1 where that tap of a same-padded kernel joins the two places."""
-    places = torch.eye(height * width).view(-1, 1, height, width)
+def _reach(kernel: int, stride: int, height: int, width: int) -> Tensor:
+    """(places from * places to, kernel * kernel): 1 where that tap of a "SAME"-padded kernel joins the two places."""
+    places = pad_same(torch.eye(height * width).view(-1, 1, height, width), [kernel, kernel], [stride, stride])
     single = torch.eye(kernel * kernel).view(-1, 1, kernel, kernel)
-    joined = functional.conv2d(places, single, padding=kernel // 2)  # from, tap, height, width
+    joined = functional.conv2d(places, single, stride=stride)  # from, tap, height, width
     return joined.flatten(2).transpose(1, 2).reshape(-1, kernel * kernel)
 
 
 def _quicken(encoder: nn.Module) -> None:
-    """Let the encoder's plain depthwise layers be SmallMapDepthwise ones, with the parameters that they have."""
+    """Let the encoder's depthwise layers be the fast ones above, with the parameters that they have."""
     for layer in encoder.modules():
-        size = layer.kernel_size if type(layer) is nn.Conv2d else (0, 0)
-        if (
-            type(layer) is nn.Conv2d
-            and layer.groups == layer.in_channels == layer.out_channels > 1
-            and layer.bias is None
-            and layer.stride == (1, 1) == layer.dilation
-            and size[0] == size[1]
-            and layer.padding == (size[0] // 2, size[1] // 2)
-        ):
+        if not isinstance(layer, nn.Conv2d) or layer.bias is not None or layer.dilation != (1, 1):
+            continue
+        size = layer.kernel_size
+        if not layer.groups == layer.in_channels == layer.out_channels > 1 or size[0] != size[1] or size[0] % 2 == 0:
+            continue
+        if type(layer) is nn.Conv2d and layer.stride == (1, 1) and layer.padding == (size[0] // 2, size[0] // 2):
             layer.__class__ = SmallMapDepthwise
+        elif type(layer) is Conv2dSame and layer.stride[0] == layer.stride[1]:
+            layer.__class__ = SmallMapDepthwiseSame

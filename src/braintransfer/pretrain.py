@@ -100,13 +100,21 @@ def _row(
     labels = store.slices["label"].map({n: i for i, n in enumerate(class_names(store))}).to_numpy()
     network = source_network(task, settings.encoder, len(class_names(store)), seed)
     rows = training_rows(store, settings.images, seed)
-    schedule = training.Schedule(settings.steps, settings.batch, settings.learning_rate, crop=settings.crop)
+    schedule = training.Schedule(
+        settings.steps, settings.batch, settings.learning_rate, crop=settings.crop, augmentation=settings.augmentation
+    )
     # every picture is as likely as any other, in all three tasks and in the same order
     order = training.batch_order(np.ones(len(rows), bool), schedule.steps, schedule.batch, study.stream(seed, "order"))
+    views = study.stream_seed(seed, "augmentation")
+
+    def read(chosen: np.ndarray) -> tuple[np.ndarray, ...]:
+        return (*store.load(rows[chosen]), labels[rows[chosen]])
+
+    if task == "segmentation":
+        training.start_at_prior(network, read, order, training.BATCHES[task], schedule, machine, views)
     history = training.fit(
-        network, lambda chosen: (*store.load(rows[chosen]), labels[rows[chosen]]), order,
-        training.BATCHES[task], training.LOSSES[task],
-        schedule=schedule, machine=machine, seed=study.stream_seed(seed, "augmentation"), report=report,
+        network, read, order, training.BATCHES[task], training.LOSSES[task],
+        schedule=schedule, machine=machine, seed=views, report=report,
     )  # fmt: skip
     held_out = store.rows(store.subjects("validation"))
     learned = training.held_out_performance(

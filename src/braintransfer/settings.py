@@ -53,6 +53,7 @@ Arm = Annotated[str, AfterValidator(_plain_name)]
 Count = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=0)]
 Positive = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=1)]
 Rate = Annotated[float, BeforeValidator(_not_a_bool), Field(gt=0, lt=1)]
+Share = Annotated[float, BeforeValidator(_not_a_bool), Field(ge=0, le=1)]
 Side = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=32, le=1024, multiple_of=32)]
 Numbers = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), AfterValidator(_no_doubles)]
 
@@ -123,6 +124,7 @@ class PretrainSettings(_Stage):
     batch: Positive
     learning_rate: Rate
     crop: Side
+    augmentation: Share = 1.0
 
     def source(self, task: str) -> str:
         return f"{self.domain}-{task}"
@@ -145,6 +147,7 @@ class FinetuneSettings(_Stage):
     batch: Positive
     learning_rate: Rate
     crop: Side
+    augmentation: Share = 1.0
     showcase: str = ""
 
     @property
@@ -261,6 +264,7 @@ class Training(_Frozen):
     batch: Positive
     learning_rate: Rate
     crop: Side
+    augmentation: Share = 1.0
 
 
 class Profile(_Frozen):

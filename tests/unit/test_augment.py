@@ -41,6 +41,11 @@ def test_image_and_mask_move_together():
     assert float(((views[:, 0] > 0.5) == (middle > 0)).float().mean()) < 0.8
 
 
+def test_a_share_of_the_strength_strays_that_far():
+    assert Strength().times(1) == Strength() and Strength().times(0) == STILL
+    assert Strength().times(0.5).rotation == 5 and Strength().times(0.5).gamma == pytest.approx(1.125)
+
+
 def test_without_any_strength_a_view_is_a_crop_or_its_mirror_image():
     picture = smooth(8, 1, 64, 64)
     views, _ = augment(picture, torch.zeros(8, 64, 64), seeded(), 64, strength=STILL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,16 @@ from torch import nn
 from braintransfer import network as networks
 from braintransfer import torchvision_ops
 from braintransfer.errors import BadInput
-from braintransfer.network import SmallMapDepthwise, build_classifier, build_unet, digest, normalise, normalise_unit
+from braintransfer.network import (
+    Conv2dSame,
+    SmallMapDepthwise,
+    SmallMapDepthwiseSame,
+    build_classifier,
+    build_unet,
+    digest,
+    normalise,
+    normalise_unit,
+)
 
 ENCODER = "tf_efficientnet_lite0"
 
@@ -81,14 +91,18 @@ def test_grey_and_colour_pictures_are_normalised_alike():
     assert torch.equal(normalise_unit(pixels.float().unsqueeze(1) / 255), grey)
 
 
+@pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize(
-    ("channels", "size", "kernel"), [(8, (2, 2), 5), (6, (2, 3), 3), (4, (4, 4), 5), (4, (9, 9), 5)]
+    ("channels", "size", "kernel"), [(8, (2, 2), 5), (6, (2, 3), 3), (4, (4, 4), 5), (4, (6, 5), 5), (4, (9, 9), 5)]
 )
-def test_the_fast_depthwise_layer_computes_what_the_plain_one_does(channels, size, kernel):
+def test_the_fast_depthwise_layer_computes_what_the_plain_one_does(channels, size, kernel, stride):
     torch.manual_seed(0)
-    plain = nn.Conv2d(channels, channels, kernel, padding=kernel // 2, groups=channels, bias=False)
-    fast = SmallMapDepthwise(channels, channels, kernel, padding=kernel // 2, groups=channels, bias=False)
-    fast.load_state_dict(plain.state_dict())
+    if stride == 1:
+        plain = nn.Conv2d(channels, channels, kernel, padding=kernel // 2, groups=channels, bias=False)
+    else:
+        plain = Conv2dSame(channels, channels, kernel, stride=stride, groups=channels, bias=False)
+    fast = copy.deepcopy(plain)
+    fast.__class__ = SmallMapDepthwise if stride == 1 else SmallMapDepthwiseSame
     results = []
     for layer in (plain, fast):
         picture = torch.arange(3 * channels * size[0] * size[1], dtype=torch.float32).view(3, channels, *size).sin()
@@ -105,5 +119,6 @@ def test_the_encoder_has_fast_depthwise_layers_under_its_own_names():
 
     unet: Any = build_unet(ENCODER, 2, 0)
     assert sum(isinstance(layer, SmallMapDepthwise) for layer in unet.modules()) == 12
+    assert sum(isinstance(layer, SmallMapDepthwiseSame) for layer in unet.modules()) == 4
     ours = {name.removeprefix("model.") for name in unet.encoder.state_dict()}
     assert ours <= set(timm.create_model(ENCODER).state_dict())

@@ -94,11 +94,15 @@ def test_the_defaults_of_the_notebooks_are_the_demo_profile() -> None:
     demo = read_profile("demo")
     for stage in ("pretrain_classification", "pretrain_segmentation", "pretrain_selfsupervised"):
         given = literals(stage)
-        assert {k: given[k] for k in ("steps", "batch", "learning_rate", "crop")} == demo.pretrain.model_dump()
+        assert {
+            k: given[k] for k in ("steps", "batch", "learning_rate", "crop", "augmentation")
+        } == demo.pretrain.model_dump()
         assert given["images"] == demo.source_images
         assert given["seeds"] == demo.seeds and given["encoder"] == demo.encoder
     given = literals("finetune")
-    assert {k: given[k] for k in ("steps", "batch", "learning_rate", "crop")} == demo.finetune.model_dump()
+    assert {
+        k: given[k] for k in ("steps", "batch", "learning_rate", "crop", "augmentation")
+    } == demo.finetune.model_dump()
     assert given["n_train"] == demo.targets["stroke"].n_train
     given = literals("prepare")
     assert given["size"] == demo.size and given["spacing"] == demo.spacing

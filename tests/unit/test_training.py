@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from braintransfer.training import (
     held_out_pictures,
     segmentation_batch,
     segmentation_loss,
+    start_at_prior,
 )
 from braintransfer.transfer import start_from
 
@@ -106,6 +108,26 @@ def test_nothing_to_train_on_is_refused():
 
 
 # ------------------------------------------------------------------------------------------------------------ fairness
+def test_a_segmentation_starts_at_how_often_each_class_is_seen_whatever_the_source(slices):
+    schedule = Schedule(4, 4, crop=32)
+    order = batch_order(slices[1].any((1, 2)), 4, 4, study.stream(0, "order"))
+    shown, biases = [], []
+
+    def recorded(*arguments):
+        inputs, masks = segmentation_batch(*arguments)
+        shown.append(masks)
+        return inputs, masks
+
+    for source in ("scratch", "imagenet"):
+        network: Any = build_unet(ENCODER, 2, 0)
+        start_from(network, source)
+        start_at_prior(network, lambda r: (slices[0][r], slices[1][r]), order, recorded, schedule, MACHINE, 7)
+        biases.append(network.segmentation_head[0].bias.detach().clone())
+    assert torch.equal(*biases)
+    share = (torch.cat(shown) > 0).double().mean()
+    assert float(biases[0].double().softmax(0)[1]) == pytest.approx(float(share), abs=1e-3)
+
+
 def test_every_source_sees_the_same_views_in_the_same_order(slices):
     """What the network is shown is recorded for three kinds of start and has to agree to the byte."""
     seen = {}
@@ -140,7 +162,7 @@ def test_training_draws_from_no_random_state_but_its_seeds(slices):
 
 def test_the_three_tasks_of_a_source_see_the_same_views(slices):
     read = (slices[0][:4], slices[1][:4], np.arange(4))
-    views = [BATCHES[task](read, torch.Generator().manual_seed(2), 32, MACHINE) for task in BATCHES]
+    views = [BATCHES[task](read, torch.Generator().manual_seed(2), Schedule(1, 4, crop=32), MACHINE) for task in BATCHES]
     (classified, labels), (segmented, masks), (corrupted, original) = views
     assert torch.equal(classified, segmented) and torch.equal(segmented, original)
     assert not torch.equal(corrupted, original)
