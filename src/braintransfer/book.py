@@ -216,7 +216,7 @@ def _last_change(run: Path) -> tuple[float, str]:
 
 def find_runs(root: Path, profile: str | None, reference: bool) -> list[Run]:
     """The runs to show, the one for the first page first: real before simulated, reference before the reader's own."""
-    own = [p for p in (root / "runs").glob("*") if p.is_dir() and (profile is None or p.name == profile)]
+    own = [p for p in (root / "runs").glob("*") if p.is_dir() and p.name == (profile or p.name) and p.name != "proof"]
     own = sorted(own, key=_last_change)[-1:]
     if profile is not None and not own and not (root / "notebooks" / "profiles" / f"{profile}.yaml").is_file():
         raise BadInput(
@@ -265,7 +265,7 @@ class PageMaker:
     """Writes the pages of one book: renders templates with the pieces (`figure`, `table`, `badge`) they may call."""
 
     def __init__(self, root: Path, source: Path, runs: list[Run]) -> None:
-        self.source, self.runs = source, runs
+        self.root, self.source, self.runs = root, source, runs
         loader = jinja2.FileSystemLoader(root / "book")
         self.environment = jinja2.Environment(
             loader=loader,
@@ -289,6 +289,7 @@ class PageMaker:
             number=tables.number,
             answers=answers,
             what_to_notice=what_to_notice,
+            proof_table=self.proof_table,
         )
 
     def render(self, template: str, page: str, **values: Any) -> None:
@@ -302,6 +303,16 @@ class PageMaker:
         if not (folder / f"{name}.json").is_file():
             figures.save(_DRAWINGS[name](), folder, name)
         return _figure_block(_describe(folder, name), name.replace("_", "-"), width=width)
+
+    def proof_table(self, name: str, caption: str) -> str:
+        """A table of book/proof/`name`.csv, as a run of its proof left it there."""
+        place = self.source / "tables"
+        place.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(self.root / "book" / "proof" / f"{name}.csv", place / f"{name}.csv")
+        return (
+            f":::{{csv-table}} {_one_line(caption)}\n:name: tab-{name.replace('_', '-')}\n:file: tables/{name}.csv\n"
+            f":header-rows: 1\n:class: wide\n:::\n\n{{download}}`This table as CSV <tables/{name}.csv>`\n"
+        )
 
     def run_pages(self, run: Run) -> None:
         """Every results page of a run for which there is something to show."""

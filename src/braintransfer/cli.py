@@ -29,7 +29,7 @@ from braintransfer.provenance import (
     read_manifest,
     sha256_file,
 )
-from braintransfer.settings import Profile, profile_names, read_parameters, read_profile
+from braintransfer.settings import PROOFS, Profile, profile_names, read_parameters, read_profile
 
 ERROR_FILE = "error.txt"
 RUNNING_FILE = ".running"
@@ -325,7 +325,8 @@ def execute(stage: plan.Stage, run: Path) -> int:
             os.environ[name] = threads
     message, bad_input = "", False
     try:
-        read_parameters(stage.name, stage.parameters)
+        if not stage.name.startswith("prove_"):  # these keep their notebook's own values where none is given
+            read_parameters(stage.name, stage.parameters)
         # papermill chooses a file format by the name's ending; it writes in place after every cell, so: a part, then rename
         working = part.with_name(part.name + ".ipynb")
         papermill.execute_notebook(
@@ -454,6 +455,34 @@ def book(profile: str | None) -> None:
         click.echo(f"error: {error}", err=True)
         sys.exit(1)
     click.echo(f"the book: {page}")
+
+
+@main.command()
+@click.argument("names", nargs=-1)
+@click.option("--data", default="", help="folder of data sets; only `simulators` needs it")
+@click.option("--repeats", default=0, help="how much (masks, worlds ...) instead of the notebook's own number")
+def prove(names: tuple[str, ...], data: str, repeats: int) -> None:
+    """Prove the study's own tools again: each proof is a notebook; its table goes to runs/proof/NAME."""
+    from papermill.inspection import inspect_notebook
+
+    for name in names:
+        if name not in PROOFS:
+            raise BadInput(f"no proof '{name}'; there are: {', '.join(PROOFS)}")
+    if repeats < 0:
+        raise BadInput(f"--repeats {repeats}: give 1 or more (or leave it out)")
+    run = project_root() / "runs" / "proof"
+    code = 0
+    for name in names or tuple(PROOFS):
+        stage = f"prove_{name}"
+        defaults = inspect_notebook(str(project_root() / "notebooks" / f"{stage}.ipynb"))
+        given: dict[str, Any] = {"profile": "proof", "read_from": "runs/proof", "write_to": "runs/proof"}
+        given |= {"data": str(in_project(data).resolve()) if data else "", "repeats": repeats or None}
+        parameters = {key: value for key, value in given.items() if key in defaults and value is not None}
+        click.echo(f"{PROOFS[name]} ...")
+        code = max(code, execute(plan.Stage(stage, name, f"prove {name}", parameters, ()), run))
+        if code == 0:
+            click.echo(f"  runs/proof/{name}")
+    sys.exit(code)
 
 
 @main.command()

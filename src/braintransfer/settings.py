@@ -166,6 +166,37 @@ class CompareSettings(_Stage):
         return self.run / "compare"
 
 
+class AuditSettings(_Stage):
+    """All data sets of a run, searched for anyone or anything that stands on both sides."""
+
+    @property
+    def folder(self) -> Path:
+        return self.run / "audit"
+
+
+class ProofSettings(_Stage):
+    """One proof of the study's own tools: how much of it, and where its table goes."""
+
+    seed: Count = 0
+    repeats: Positive
+    data: str = ""
+
+    def folder(self, proof: str) -> Path:
+        return self.run / proof
+
+    @property
+    def data_root(self) -> Path | None:
+        return in_project(self.data) if self.data else None
+
+
+#: name of a proof -> what it shows; its notebook is prove_<name>.ipynb
+PROOFS = {
+    "metrics": "our metrics against independent implementations",
+    "claims": "intervals and rules in simulated worlds",
+    "simulators": "simulated lesions and brains beside real ones",
+    "mutations": "deliberate mistakes, and the tests that catch them",
+}
+
 STAGES: dict[str, type[_Stage]] = {
     "prepare": PrepareSettings,
     "pretrain_classification": PretrainSettings,
@@ -173,6 +204,8 @@ STAGES: dict[str, type[_Stage]] = {
     "pretrain_selfsupervised": PretrainSettings,
     "finetune": FinetuneSettings,
     "compare": CompareSettings,
+    "audit": AuditSettings,
+    **{f"prove_{name}": ProofSettings for name in PROOFS},
 }
 
 

@@ -162,7 +162,9 @@ def test_training_draws_from_no_random_state_but_its_seeds(slices):
 
 def test_the_three_tasks_of_a_source_see_the_same_views(slices):
     read = (slices[0][:4], slices[1][:4], np.arange(4))
-    views = [BATCHES[task](read, torch.Generator().manual_seed(2), Schedule(1, 4, crop=32), MACHINE) for task in BATCHES]
+    views = [
+        BATCHES[task](read, torch.Generator().manual_seed(2), Schedule(1, 4, crop=32), MACHINE) for task in BATCHES
+    ]
     (classified, labels), (segmented, masks), (corrupted, original) = views
     assert torch.equal(classified, segmented) and torch.equal(segmented, original)
     assert not torch.equal(corrupted, original)
