@@ -1,0 +1,146 @@
+"""What every figure shares: colours, style, and a drawing that carries its caption and alternative text."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from braintransfer.provenance import atomic_write_bytes, atomic_write_json
+
+#: One hue a domain (natural orange, MRI blue), one shade a task, grey for scratch, black for ImageNet. Orange and blue
+#: stay apart for every common kind of colour blindness; the marker says the task once more.
+COLOURS = {
+    "scratch": "#767676",
+    "imagenet": "#000000",
+    "natural-classification": "#f08a24",
+    "natural-segmentation": "#8c3002",
+    "natural-selfsupervised": "#cc5a0a",
+    "mri-classification": "#5aa0d0",
+    "mri-segmentation": "#08306b",
+    "mri-selfsupervised": "#2070b4",
+}
+MARKERS = {"classification": "o", "segmentation": "s", "selfsupervised": "^", "scratch": "X", "imagenet": "D"}
+#: Okabe and Ito's colours for hits and misses in pictures.
+HIT, FALSE, MISSED = "#56b4e9", "#d55e00", "#f0e442"
+CLASS_COLOURS = {"csf": "#56b4e9", "gm": "#e69f00", "wm": "#009e73", "lesion": HIT}
+
+KIND_TITLES = {
+    "simulated": "Simulated data",
+    "semi-synthetic": "Semi-synthetic: real anatomy, real lesion shapes, simulated contrast",
+    "composited": "Composited from real photographs",
+    "real": "Real scans",
+}
+_STYLE: dict[Any, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans", "Arial", "Helvetica"],
+    "font.size": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 12,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.grid": True,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.8,
+    "axes.axisbelow": True,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "braintransfer",
+    "legend.frameon": False,
+}
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure with its caption (can be read alone) and its alternative text (says what there is to see, with numbers).
+
+    As the last line of a notebook cell it shows itself, with the alternative text in the output's metadata.
+    """
+
+    figure: Figure
+    caption: str
+    alt: str
+
+    def png(self) -> bytes:
+        """The figure as a small PNG (256 colours)."""
+        from PIL import Image
+
+        raw = io.BytesIO()
+        with matplotlib.rc_context(_STYLE):
+            _freeze(self.figure)
+            self.figure.savefig(raw, format="png", dpi=120)
+        small = io.BytesIO()
+        Image.open(raw).convert("RGB").quantize(256).save(small, format="png")
+        return small.getvalue()
+
+    def svg(self) -> bytes:
+        """The figure as SVG without date or random names: equal figures are equal bytes."""
+        raw = io.BytesIO()
+        with matplotlib.rc_context(_STYLE):
+            _freeze(self.figure)
+            self.figure.savefig(raw, format="svg", dpi=150, metadata={"Date": None, "Creator": None})
+        return raw.getvalue()
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, str], dict[str, Any]]:
+        data = {"image/png": base64.b64encode(self.png()).decode(), "text/plain": self.alt}
+        return data, {"image/png": {"alt": self.alt}}
+
+
+def _freeze(figure: Figure) -> None:
+    # The layout is found once: finding it again for each file format would double the time of every figure.
+    if isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+
+
+def save(drawing: Drawing, folder: Path, name: str) -> None:
+    """Write `name.svg`, `name.png` and `name.json` (caption, alt) into `folder`."""
+    atomic_write_bytes(folder / f"{name}.svg", drawing.svg())
+    atomic_write_bytes(folder / f"{name}.png", drawing.png())
+    atomic_write_json(folder / f"{name}.json", {"caption": drawing.caption, "alt": drawing.alt})
+
+
+def _figure(width: float, height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, np.ndarray]:
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+        axes = figure.subplots(rows, columns, squeeze=False, **options)
+    return figure, axes
+
+
+def marker(source: str) -> str:
+    return MARKERS.get(source, MARKERS.get(source.partition("-")[2], "o"))
+
+
+def _people(n: int) -> str:
+    return f"{n} person" if n == 1 else f"{n} people"
+
+
+def _seeds(n: int) -> str:
+    return f"{n} seed" if n == 1 else f"{n} seeds"
+
+
+def _kind(kinds: Mapping[str, str], target: str) -> str:
+    return KIND_TITLES.get(kinds.get(target, ""), kinds.get(target, "")) or "Kind of data not stated"
+
+
+def _of_target(summary: pd.DataFrame, target: str, metric: str) -> dict[str, dict[str, Any]]:
+    part = summary[(summary["target"] == target) & (summary["metric"] == metric) & (summary["class"] == "")]
+    return {str(row["source"]): {str(k): v for k, v in row.items()} for row in part.to_dict("records")}
+
+
+def _short(source: str) -> str:
+    return (
+        source.replace("classification", "class.")
+        .replace("segmentation", "segm.")
+        .replace("selfsupervised", "self-sup.")
+        .replace("natural", "nat.")
+    )

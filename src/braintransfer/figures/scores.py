@@ -1,0 +1,398 @@
+"""Figures of results: accuracy, detection, pre-training samples, claims."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.patches import Patch
+
+from braintransfer import tables
+from braintransfer.figures.base import (
+    _STYLE,
+    COLOURS,
+    Drawing,
+    _figure,
+    _kind,
+    _of_target,
+    _people,
+    _seeds,
+    _short,
+    marker,
+)
+from braintransfer.study import HEADLINE, SOURCES, TARGETS
+from braintransfer.tables import METRIC_TITLES, SOURCE_TITLES, TARGET_TITLES, number
+
+
+# ------------------------------------------------------------------------------------------- accuracy, source by source
+def _dots(
+    axis: Axes, results: pd.DataFrame, summary: pd.DataFrame, target: str, metric: str, baselines: pd.DataFrame | None
+) -> dict[str, dict[str, Any]]:
+    """One row a source: every subject's point (mean over seeds), the mean and its 95 % interval."""
+    rows = _of_target(summary, target, metric)
+    results = results[(results["target"] == target) & (results["metric"] == metric)]
+    shown = [source for source in SOURCES if source in rows]
+    for place, source in enumerate(shown):
+        colour, row = COLOURS[source], rows[source]
+        points = tables.subject_by_seed(results, source, target, metric).mean(axis=1).dropna().sort_index()
+        # jitter by rank in name order, the same for every source, so that a person stands at one height in all rows
+        height = place + (np.linspace(-0.28, 0.28, len(points)) if len(points) > 1 else 0)
+        axis.scatter(
+            points, height, s=13, color=colour, alpha=0.55, linewidths=0, zorder=2, rasterized=len(points) > 30
+        )
+        if math.isfinite(row["lower"]) and math.isfinite(row["upper"]):
+            axis.plot(
+                [row["lower"], row["upper"]],
+                [place, place],
+                color="white",
+                linewidth=6,
+                solid_capstyle="round",
+                zorder=3,
+            )
+            axis.plot(
+                [row["lower"], row["upper"]],
+                [place, place],
+                color=colour,
+                linewidth=3,
+                solid_capstyle="round",
+                zorder=4,
+            )
+        if math.isfinite(row["mean"]):
+            axis.plot(
+                [row["mean"]],
+                [place],
+                marker=marker(source),
+                markersize=9,
+                color=colour,
+                markeredgecolor="white",
+                zorder=5,
+            )
+    axis.set_yticks(range(len(shown)), [SOURCE_TITLES[source] for source in shown])
+    axis.set_ylim(len(shown) - 0.45, -0.55)
+    axis.grid(axis="y", visible=False)
+    if baselines is not None and len(baselines):
+        marks = _of_target(baselines, target, metric)
+        for name, style in (("prior_map", ":"), ("threshold", "-."), ("ceiling", "--")):
+            if name in marks and math.isfinite(marks[name]["mean"]):
+                axis.axvline(
+                    marks[name]["mean"],
+                    color="#555555",
+                    linestyle=style,
+                    linewidth=1.2,
+                    zorder=1,
+                    label=tables.BASELINE_TITLES[name],
+                )
+    return rows
+
+
+def _limits(axis: Axes) -> None:
+    low, high = axis.get_xlim()
+    axis.set_xlim(max(low, -0.02), min(high, 1.02))
+
+
+def _spoken(rows: Mapping[str, Mapping[str, Any]]) -> str:
+    return "; ".join(
+        f"{SOURCE_TITLES[s]} {tables.with_interval(rows[s]['mean'], rows[s]['lower'], rows[s]['upper'])}"
+        for s in SOURCES
+        if s in rows
+    )
+
+
+def _sizes(rows: Mapping[str, Mapping[str, Any]]) -> str:
+    if not rows:
+        return "nobody tested"
+    people, seeds = (max(int(r[name]) for r in rows.values()) for name in ("n", "seeds"))
+    return f"{_people(people)} tested, {_seeds(seeds)}"
+
+
+def accuracy_figure(
+    results: pd.DataFrame,
+    target: str,
+    kinds: Mapping[str, str],
+    metric: str | None = None,
+    baselines: pd.DataFrame | None = None,
+) -> Drawing:
+    """Accuracy on one target by source: each subject's point (mean over seeds), mean and 95 % interval.
+
+    results: long form (`tables.read_results`). kinds: target -> "simulated" | "semi-synthetic" | "real".
+    metric: the target's headline metric when None. baselines: `tables.baselines_table`, drawn as lines.
+    """
+    metric = metric or HEADLINE[target]
+    summary = tables.summarise(results, [metric], targets=[target])
+    figure, axes = _figure(6.2, 3.9)
+    axis = axes[0, 0]
+    with matplotlib.rc_context(_STYLE):
+        rows = _dots(axis, results, summary, target, metric, baselines)
+        axis.set_xlabel(METRIC_TITLES[metric])
+        if metric != "fp_per_scan":
+            _limits(axis)
+        if axis.get_legend_handles_labels()[0]:
+            figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
+    title = METRIC_TITLES[metric]
+    lines = (
+        " Dotted, dash-dotted and dashed lines: prior map, one threshold, resolution ceiling."
+        if axis.get_legend_handles_labels()[0]
+        else ""
+    )
+    caption = (
+        f"{TARGET_TITLES[target]}: {title} after fine-tuning from each source. {_kind(kinds, target)}; {_sizes(rows)}. "
+        "Small points: one person each, mean over seeds. Large mark and bar: mean and its 95 % interval over "
+        f"people and seeds.{lines}"
+    )
+    return Drawing(
+        figure, caption, f"{TARGET_TITLES[target]}, mean {title} with 95 % interval by source: {_spoken(rows)}."
+    )
+
+
+def overview_figure(results: pd.DataFrame, kinds: Mapping[str, str], baselines: pd.DataFrame | None = None) -> Drawing:
+    """The answer in one picture: all targets, all sources, headline metric."""
+    present = [target for target in TARGETS if (results["target"] == target).any()]
+    figure, axes = _figure(6.2, 2.75 * max(len(present), 1), rows=max(len(present), 1))
+    alts, sizes = [], []
+    with matplotlib.rc_context(_STYLE):
+        for axis, target in zip(axes[:, 0], present, strict=False):
+            metric = HEADLINE[target]
+            summary = tables.summarise(results, [metric], targets=[target])
+            rows = _dots(axis, results, summary, target, metric, baselines)
+            axis.set_title(f"{TARGET_TITLES[target]} ({METRIC_TITLES[metric]})")
+            _limits(axis)
+            alts.append(f"{TARGET_TITLES[target]}, {METRIC_TITLES[metric]}: {_spoken(rows)}.")
+            sizes.append(
+                f"{tables.TARGET_WORDS[target]}: {_sizes(rows)} "
+                f"({_kind(kinds, target)[0].lower()}{_kind(kinds, target)[1:]})"
+            )
+    lines = (
+        " Vertical lines: prior map (dotted), one threshold (dash-dotted), resolution ceiling (dashed)."
+        if baselines is not None and len(baselines)
+        else ""
+    )
+    sentence = "; ".join(sizes)
+    sentence = sentence[:1].upper() + sentence[1:]
+    caption = (
+        f"Accuracy on each target after fine-tuning from each source. {sentence}. Small points: one person each, "
+        "mean over "
+        "seeds. Large mark and bar: mean and its 95 % interval over people and seeds. Orange: natural images; "
+        f"blue: MRI.{lines}"
+    )
+    return Drawing(figure, caption, "Mean and 95 % interval by source. " + " ".join(alts))
+
+
+def detection_figure(results: pd.DataFrame, target: str, kinds: Mapping[str, str]) -> Drawing:
+    """Lesion detection on one target: sensitivity (primary) above false positives a scan."""
+    figure, axes = _figure(6.2, 6.6, rows=2)
+    spoken = []
+    rows: dict[str, dict[str, Any]] = {}
+    with matplotlib.rc_context(_STYLE):
+        for axis, metric in zip(axes[:, 0], ("lesion_sensitivity", "fp_per_scan"), strict=True):
+            summary = tables.summarise(results, [metric], targets=[target])
+            found = _dots(axis, results, summary, target, metric, None)
+            rows = rows or found
+            axis.set_title(METRIC_TITLES[metric])
+            spoken.append(f"{METRIC_TITLES[metric]}: {_spoken(found)}")
+        _limits(axes[0, 0])
+    caption = (
+        f"{TARGET_TITLES[target]}: share of lesions found in each person (above) and false positives a scan (below). "
+        f"{_kind(kinds, target)}; {_sizes(rows)}. Lesions are 26-connected, at least 3 mm³; found means at least "
+        "10 % covered. "
+        "Small points: one person each, mean over seeds. Large mark and bar: mean and its 95 % interval."
+    )
+    return Drawing(figure, caption, f"{TARGET_TITLES[target]}, lesion detection by source. {'. '.join(spoken)}.")
+
+
+def froc_figure(froc: pd.DataFrame, target: str, kinds: Mapping[str, str]) -> Drawing:
+    """Sensitivity against false positives a scan as the threshold moves.
+
+    froc: columns target, source, threshold, sensitivity, fp_per_scan (means over subjects and seeds).
+    """
+    figure, axes = _figure(6.2, 4.6)
+    axis = axes[0, 0]
+    part = froc[froc["target"] == target]
+    with matplotlib.rc_context(_STYLE):
+        for source in SOURCES:
+            line = part[part["source"] == source].sort_values("threshold")
+            if len(line):
+                axis.plot(
+                    line["fp_per_scan"],
+                    line["sensitivity"],
+                    color=COLOURS[source],
+                    marker=marker(source),
+                    markersize=4,
+                    label=SOURCE_TITLES[source],
+                )
+        axis.set_xscale("symlog", linthresh=1)
+        axis.set_xlabel("false positives a scan")
+        axis.set_ylabel("lesion sensitivity")
+        figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9)
+    caption = (
+        f"{TARGET_TITLES[target]}: lesion sensitivity against false positives a scan (FROC). "
+        f"{_kind(kinds, target)}. Each mark is one "
+        "probability threshold; means over people and seeds. The study's own threshold is .5."
+    )
+    return Drawing(
+        figure,
+        caption,
+        f"One rising curve a source. Thresholds from {part['threshold'].min():g} to {part['threshold'].max():g}.",
+    )
+
+
+def samples_figure(results: pd.DataFrame, kinds: Mapping[str, str]) -> Drawing:
+    """Headline accuracy against the number of unique pre-training images (log axis; scratch at the left edge)."""
+    kept = results[(results["arm"] == "main") | results["arm"].str.startswith("size_")]
+    present = [t for t in TARGETS if (kept["target"] == t).any()]
+    figure, axes = _figure(6.2, 2.6 * max(len(present), 1) + 0.6, rows=max(len(present), 1))
+    sizes = sorted({int(n) for n in kept["n_source"] if n > 0})
+    zero = (sizes[0] if sizes else 10) / 4
+    spoken = []
+    with matplotlib.rc_context(_STYLE):
+        for axis, target in zip(axes[:, 0], present, strict=False):
+            metric = HEADLINE[target]
+            for source in SOURCES:
+                cell = kept[(kept["source"] == source) & (kept["target"] == target)]
+                points = []
+                for (arm, n_source), _ in cell.groupby(["arm", "n_source"]):
+                    row = _of_target(
+                        tables.summarise(cell, [metric], targets=[target], arm=str(arm)), target, metric
+                    ).get(source)
+                    if row and math.isfinite(row["mean"]):
+                        points.append((int(n_source), row))
+                for step, (n_source, row) in enumerate(sorted(points, key=lambda p: p[0])):
+                    # sources with equal sizes are moved apart by a few per cent so that none hides another
+                    place = (n_source or zero) * 1.09 ** (
+                        SOURCES.index(source) - 4.5 if n_source and source != "imagenet" else 0
+                    )
+                    axis.plot(
+                        [place, place],
+                        [row["lower"], row["upper"]],
+                        color=COLOURS[source],
+                        linewidth=2.2,
+                        solid_capstyle="round",
+                    )
+                    axis.plot(
+                        place,
+                        row["mean"],
+                        marker=marker(source),
+                        color=COLOURS[source],
+                        markersize=7,
+                        linestyle="none",
+                        label=SOURCE_TITLES[source] if not step else None,
+                        markeredgecolor="white",
+                    )
+                    spoken.append(
+                        f"{TARGET_TITLES[target]}, {SOURCE_TITLES[source]}, {n_source:,} images: {number(row['mean'])}"
+                    )
+            axis.set_xscale("log")
+            axis.set_title(f"{TARGET_TITLES[target]} ({METRIC_TITLES[metric]})")
+            ticks = [zero, *[10**e for e in range(1, 8) if zero < 10**e <= 2e6]]
+            axis.set_xticks(ticks, ["0", *[f"{t:,}" for t in ticks[1:]]])
+            axis.minorticks_off()
+        axes[-1, 0].set_xlabel("unique pre-training images (logarithmic)")
+        handles = {h.get_label(): h for axis in axes[:, 0] for h in axis.get_legend_handles_labels()[0]}
+        figure.legend(
+            handles=[handles[SOURCE_TITLES[s]] for s in SOURCES if SOURCE_TITLES[s] in handles],
+            loc="outside lower center",
+            ncols=2,
+            fontsize=9,
+        )
+    where = "; ".join(dict.fromkeys(_kind(kinds, t) for t in present))
+    caption = (
+        f"Accuracy against the number of unique pre-training images. {where}. Mark and bar: mean and its 95 % "
+        "interval over people and "
+        "seeds. Sources of equal size are drawn side by side. The axis is logarithmic; random weights stand at 0. "
+        "ImageNet differs from the others in much besides its size."
+    )
+    return Drawing(figure, caption, ". ".join(spoken) + ".")
+
+
+def claims_figure(contrasts: Sequence[Mapping[str, Any]], kinds: Mapping[str, str]) -> Drawing:
+    """The contrasts of `claims.json` as a forest: estimate, interval, margin; entries without estimate stay out."""
+    rows = [c for c in contrasts if isinstance(c.get("estimate"), int | float) and math.isfinite(c["estimate"])]
+    figure, axes = _figure(6.4, 0.34 * max(len(rows), 1) + 1.3)
+    axis = axes[0, 0]
+    labels, spoken = [], []
+    with matplotlib.rc_context(_STYLE):
+        for place, c in enumerate(rows):
+            colour = COLOURS.get(str(c["B"]), "#333333")
+            low, high = (float(v) if isinstance(v, int | float) else math.nan for v in (c.get("lower"), c.get("upper")))
+            margin = c.get("margin")
+            if isinstance(margin, int | float):
+                axis.plot(
+                    [-margin, margin], [place, place], color="#d9d9d9", linewidth=9, solid_capstyle="butt", zorder=1
+                )
+            axis.plot([low, high], [place, place], color=colour, linewidth=2.5, solid_capstyle="round", zorder=3)
+            axis.plot(
+                c["estimate"],
+                place,
+                marker=marker(str(c["B"])),
+                color=colour,
+                markersize=7,
+                markeredgecolor="white",
+                zorder=4,
+            )
+            labels.append(f"{c['claim']} · {c['target']} · {_short(str(c['A']))} − {_short(str(c['B']))}")
+            spoken.append(f"{labels[-1]}: {tables.with_interval(float(c['estimate']), low, high, 3)}")
+        axis.axvline(0, color="#333333", linewidth=1)
+        axis.set_yticks(range(len(rows)), labels, fontsize=8)
+        axis.set_ylim(len(rows) - 0.4, -0.6)
+        axis.grid(axis="y", visible=False)
+        axis.set_xlabel("difference in the metric named in the table")
+    where = "; ".join(dict.fromkeys(_kind(kinds, str(c["target"])) for c in rows if str(c["target"]) in kinds))
+    caption = (
+        "Every contrast of the three claims: A minus B with its interval (95 %; claim 2: 90 %). "
+        f"{where + '. ' if where else ''}Grey band: the margin that was "
+        "fixed before the first score. To the right of zero A is higher."
+    )
+    return Drawing(figure, caption, "Differences with intervals. " + "; ".join(spoken) + ".")
+
+
+VERDICT_COLOURS = {"supported": "#009e73", "inconclusive": "#bdbdbd", "not supported": "#d55e00", "not run": "#ececec"}
+
+
+def robustness_figure(choices: pd.DataFrame, kinds: Mapping[str, str]) -> Drawing:
+    """In which share of the analysis choices each verdict holds, one bar a claim and target.
+
+    choices: `claims.robustness` (columns claim, target, verdict, planned, one row a choice); an illustration counts as
+    the verdict that it illustrates. A dot marks what the rules as committed give.
+    """
+    plain = choices["verdict"].str.replace("illustration: the rule would say ", "").str.replace("_", " ")
+    plain = plain.where(plain.isin(list(VERDICT_COLOURS)), "not run")
+    table = choices.assign(verdict=plain)
+    bars = list(table.groupby(["claim", "target"], sort=False))
+    figure, axes = _figure(6.2, 0.34 * max(len(bars), 1) + 1.3)
+    axis = axes[0, 0]
+    labels, spoken = [], []
+    with matplotlib.rc_context(_STYLE):
+        for place, ((claim, target), part) in enumerate(bars):
+            left = 0.0
+            said = []
+            for verdict, colour in VERDICT_COLOURS.items():
+                share = float((part["verdict"] == verdict).mean())
+                if share:
+                    axis.barh(place, share, left=left, color=colour, edgecolor="white", height=0.7, zorder=2)
+                    said.append(f"{verdict} {share:.0%}")
+                    if (part.loc[part["planned"].astype(str) == "True", "verdict"] == verdict).any():
+                        axis.plot(left + share / 2, place, marker="o", color="black", markersize=5, zorder=3)
+                left += share
+            labels.append(f"{claim} · {'all targets' if target == 'all' else TARGET_TITLES.get(target, target)}")
+            spoken.append(f"{labels[-1]}: {', '.join(said)}")
+        axis.set_yticks(range(len(bars)), labels)
+        axis.set_ylim(len(bars) - 0.4, -0.6)
+        axis.set_xlim(0, 1)
+        axis.set_xlabel("share of the analysis choices")
+        if choices["verdict"].str.startswith("illustration").any():
+            axis.set_title("Illustration, not a verdict")
+        axis.grid(axis="y", visible=False)
+        keys = [Patch(color=colour, label=verdict) for verdict, colour in VERDICT_COLOURS.items()]
+        figure.legend(handles=keys, loc="outside lower center", ncols=4, fontsize=9)
+    n = int(table.groupby(["claim", "target"]).size().max()) if len(table) else 0
+    where = "; ".join(dict.fromkeys(_kind(kinds, t) for t in TARGETS if t in kinds))
+    caption = (
+        f"How far the answer to each claim hangs on our choices: share of {n} choices (scoring, metric, half, planned or "
+        f"double margin) in which each verdict holds. {where}. Dot: the rules as fixed. On simulated data these are "
+        "illustrations, not verdicts."
+    )
+    return Drawing(figure, caption, f"One bar a claim and target. {'; '.join(spoken)}.")
