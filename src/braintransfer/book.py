@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,9 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from braintransfer import figures, tables
+from braintransfer import audit, figures, near_duplicates, tables
 from braintransfer.errors import BadInput
+from braintransfer.proofs import drawings as proof_drawings
 from braintransfer.provenance import read_manifest
 from braintransfer.study import DETECTED, DOMAINS, HEADLINE, SOURCES, TARGETS
 
@@ -51,8 +53,15 @@ RESULT_PAGES = (
     "examples",
     "samples",
     "baselines",
+    "audit",
 )
-GROUPS = {"data": "Data", "sources": "Pre-training", "targets": "Fine-tuning", "compare": "Comparison"}
+GROUPS = {
+    "data": "Data",
+    "audit": "Leak audit",
+    "sources": "Pre-training",
+    "targets": "Fine-tuning",
+    "compare": "Comparison",
+}
 #: An SVG above this many bytes is shown as PNG; the SVG can still be had from its link.
 LARGEST_SVG = 120_000
 
@@ -89,6 +98,8 @@ class StagePage:
             return f"Pre-training: {tables.SOURCE_TITLES.get(parts[-1], parts[-1])}"
         if self.group == "data":
             return f"Data: {' '.join(parts)}"
+        if self.group == "audit":
+            return "Leak audit of all data"
         return "Comparison of all sources"
 
 
@@ -170,7 +181,7 @@ def check_notebook(path: Path) -> dict[str, Any]:
 
 
 def executed_stages(run: Path) -> list[StagePage]:
-    """All executed notebooks of a run folder, checked, in the order data, sources, targets, compare."""
+    """All executed notebooks of a run folder, checked, in the order of GROUPS."""
     found = []
     for group in GROUPS:
         for path in (run / group).rglob("*.ipynb"):
@@ -199,7 +210,10 @@ def read_run(folder: Path, *, reference: bool) -> Run:
         facts={"profile": folder.name, **tables.read_json(folder / "run.json", {})},
         kinds=tables.target_kinds(folder),
         results=tables.read_results(results_file) if results_file.is_file() else None,
-        tables={p.stem: tables.read_table(p) for p in sorted((folder / "compare").glob("*.csv"))},
+        tables={
+            p.stem: tables.read_table(p)
+            for p in sorted(folder.glob("compare/*.csv")) + sorted(folder.glob("audit/*.csv"))
+        },
         contrasts=[c for c in tables.read_json(folder / "compare" / "claims.json", []) if isinstance(c, dict)],
         stages=executed_stages(folder),
     )
@@ -248,7 +262,7 @@ def _one_line(text: str) -> str:
 def _describe(folder: Path, name: str) -> dict[str, str]:
     words = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
     svg = folder / f"{name}.svg"
-    photographic = name.startswith(("examples_", "showcase_", "montage_"))
+    photographic = name.startswith(("examples_", "showcase_", "montage_", "pairs"))
     best = f"{name}.svg" if not photographic and svg.is_file() and svg.stat().st_size <= LARGEST_SVG else f"{name}.png"
     return {"name": name, "file": best, "caption": words["caption"], "alt": words["alt"]}
 
@@ -308,7 +322,12 @@ class PageMaker:
         """A table of book/proof/`name`.csv, as a run of its proof left it there."""
         place = self.source / "tables"
         place.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(self.root / "book" / "proof" / f"{name}.csv", place / f"{name}.csv")
+        kept = self.root / "book" / "proof" / f"{name}.csv"
+        if not kept.is_file():
+            raise BadInput(
+                f"{kept} is missing; run `braintransfer prove` and copy its table there, or take its page out"
+            )
+        shutil.copyfile(kept, place / kept.name)
         return (
             f":::{{csv-table}} {_one_line(caption)}\n:name: tab-{name.replace('_', '-')}\n:file: tables/{name}.csv\n"
             f":header-rows: 1\n:class: wide\n:::\n\n{{download}}`This table as CSV <tables/{name}.csv>`\n"
@@ -338,6 +357,10 @@ class PageMaker:
             "kind": kind_of,
             "one_by_one": one_by_one,
             "learned": _learned,
+            "leaks_frame": audit.for_reading,
+            "planted_frame": audit.planted_for_reading,
+            "near": near_duplicates,
+            "fair_frame": _fairness,
             "sources_frame": _sources,
             "source_sets": _source_sets,
             "targets_frame": _targets,
@@ -396,7 +419,20 @@ _DRAWINGS: dict[str, Callable[[], figures.Drawing]] = {
     "network": figures.network_figure,
     "overlap": figures.overlap_figure,
     "colours": figures.colours_figure,
+    "proof_coverage": proof_drawings.committed_coverage,
+    "proof_rules": proof_drawings.committed_rules,
+    "simulators_pictures": lambda: _realism().pictures_figure(),
+    **{
+        f"simulators_{part.lower()}": partial(lambda which: _realism().distributions_figure(which), part)
+        for part in ("T1", "Volumes", "MS", "Stroke", "Masses")
+    },
 }
+
+
+def _realism() -> Any:
+    from braintransfer.proofs import realism  # pulls in torch: only where its page is drawn
+
+    return realism
 
 
 def badge(run: Run, target: str | None = None) -> str:
@@ -503,6 +539,24 @@ def _learned(frame: pd.DataFrame) -> pd.DataFrame:
         value=[tables.number(v, 3) for v in means["value"]],
     )
     return means.assign(measure=[str(m).replace("_", " ") for m in means["measure"]])
+
+
+def _fairness(frame: pd.DataFrame | None) -> pd.DataFrame | None:
+    """fairness.csv as a reader meets it: an item a row, how many trainings agree on it among all their sources."""
+    if frame is None or not len(frame):
+        return None
+    rows = []
+    for (training, item), part in frame.groupby(["training", "item"], sort=False):
+        right = "differs" if (part["verdict"] == "differs").any() else "equal"
+        rows.append(
+            {
+                "training": training,
+                "what": item,
+                "must be": "another for each source" if right == "differs" else "the same for all sources",
+                "is so in": f"{int((part['verdict'] == right).sum())} of {len(part)}",
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def _contrasts(contrasts: list[dict[str, Any]]) -> pd.DataFrame:
@@ -631,13 +685,15 @@ def _worth_a_page(run: Run, page: str) -> bool:
         )
     if page == "samples":
         return "samples" in run.drawn
+    if page == "audit":
+        return "leaks" in run.tables
     return page == "data" or page in run.tables
 
 
 def _draw(run: Run, folder: Path) -> list[str]:
     """Figures of a run: those kept in the run folder first, then whatever can be drawn from its data."""
     folder.mkdir(parents=True, exist_ok=True)
-    for path in sorted((run.folder / "compare" / "figures").glob("*")):
+    for path in sorted(run.folder.glob("compare/figures/*")) + sorted(run.folder.glob("audit/pairs.*")):
         if path.suffix in (".svg", ".png", ".json"):
             shutil.copyfile(path, folder / path.name)
     if run.results is not None:
@@ -652,6 +708,7 @@ def _draw(run: Run, folder: Path) -> list[str]:
 def _stage_of(run: Run, figure: str) -> StagePage | None:
     """The stage to which a figure's numbers go back: a data set's own, or else the comparison."""
     folder = Path("data", figure.removeprefix("montage_")) if figure.startswith("montage_") else Path("compare")
+    folder = Path("audit") if figure == "pairs" else folder
     return next((s for s in run.stages if s.folder == folder), None)
 
 

@@ -34,7 +34,7 @@ from braintransfer.settings import PROOFS, Profile, profile_names, read_paramete
 ERROR_FILE = "error.txt"
 RUNNING_FILE = ".running"
 #: Seconds a stage takes until this run has measured one of its kind; only for the "to go" of the progress line.
-FIRST_GUESS = {"prepare": 20.0, "pretrain": 60.0, "finetune": 45.0, "compare": 60.0}
+FIRST_GUESS = {"prepare": 20.0, "audit": 15.0, "pretrain": 60.0, "finetune": 45.0, "compare": 60.0}
 
 
 class Door(click.Group):
@@ -419,6 +419,10 @@ def _broken_link(run: Path, folder: Path) -> str | None:
         if name == "store":
             place = parameters.get("target") or parameters.get("domain")
             now = content_digest(run / "data" / place)
+        elif name.startswith("data/"):
+            now = content_digest(run / name)
+        elif name == "audit":
+            now = (read_manifest(run / name) or {}).get("key", "missing")
         elif name == "showcase":
             now = content_digest(run / "data" / parameters["showcase"])
         elif name == "encoder" and recorded not in study.CONTROLS:

@@ -99,8 +99,73 @@ def learned(settings: CompareSettings, arm: str = "main") -> dict[str, dict[int,
     return found
 
 
+#: What may not differ between the sources of a training: a name in its recorded facts -> what it is called in fairness.csv.
+_ALIKE = {
+    "order": "order of the batches", "views": "first four batches as seen", "steps": "steps", "batch": "batch size",
+    "learning_rate": "learning rate", "weight_decay": "weight decay", "warmup_steps": "warm-up steps", "crop": "crop",
+    "augmentation": "augmentation", "device": "device", "precision": "precision", "channels_last": "memory format",
+    "threads": "threads", "store": "data set", "people": "training people", "outside": "decoder and head at the start",
+    "code": "code",
+}  # fmt: skip
+#: The tasks of a domain have networks and people of their own, and the damage of the self-supervised one takes its random
+#: numbers from the stream of the views, so that from the second batch on its views are others.
+_ALIKE_TASKS = {"first_view": "first batch as seen"} | {
+    k: v for k, v in _ALIKE.items() if k not in ("views", "people", "outside", "code")
+}
+#: What must differ: the bytes of the encoder that a fine-tuning starts from (files differ by their headers alone).
+_START = "start"
+
+
+def fairness(settings: CompareSettings, cells: list[tuple[str, ...]], arm: str = "main") -> tuple[pd.DataFrame, str]:
+    """Did nothing but the encoder's start differ? A row for each training and item, and one line on the first breach or "".
+
+    Fine-tuning: all sources of a target, fold and seed agree on everything but the encoder, which no two may share.
+    Pre-training: the tasks of a domain, seed by seed. Columns: training, of, fold, seed, item, sources, values, verdict.
+    """
+    rows, breach = [], ""
+    for (training, of, fold, seed), found in _trainings(settings, cells, arm).items():
+        alike = _ALIKE | {_START: "encoder at the start"} if training == "fine-tuning" else _ALIKE_TASKS
+        for key, item in alike.items() if len(found) > 1 else ():
+            values = [facts.get(key) for facts in found.values()]
+            twice = [i for i, value in enumerate(values) if values.index(value) != i]
+            apart = [i for i, value in enumerate(values) if value != values[0]]
+            wrong = twice if key == _START else apart
+            verdict = ("twice" if wrong else "differs") if key == _START else ("unequal" if wrong else "equal")
+            place = {"training": training, "of": of, "fold": fold, "seed": seed}
+            rows.append({**place, "item": item, "sources": len(found), "verdict": verdict})
+            if wrong and not breach:
+                a, b = list(found)[values.index(values[wrong[0]]) if key == _START else 0], list(found)[wrong[0]]
+                where = f"{training} of {of}{f', fold {fold}' if fold else ''}, seed {seed}"
+                breach = f"{where}: the {item} is {'the same for' if key == _START else 'not the same for'} {a} and {b}"
+    columns = ["training", "of", "fold", "seed", "item", "sources", "verdict"]
+    return pd.DataFrame(rows, columns=columns), breach
+
+
+def _trainings(
+    settings: CompareSettings, cells: list[tuple[str, ...]], arm: str
+) -> dict[tuple[str, str, str, int], dict[str, dict[str, Any]]]:
+    """What each training recorded: (training, target or domain, fold, seed) -> source -> facts."""
+    found: dict[tuple[str, str, str, int], dict[str, dict[str, Any]]] = {}
+    folders = [("fine-tuning", t, s, settings.inputs / "targets" / arm / t / s) for t, s in cells]
+    for source in dict.fromkeys(s for _, s in cells):
+        domain = study.domain_task(source)[0]
+        if domain:
+            folders.append(("pre-training", domain, source, settings.inputs / "sources" / arm / source))
+    for training, of, source, folder in folders:
+        for path in sorted(folder.glob(f"{'fold-*/' if training == 'fine-tuning' else ''}seed-*/manifest.json")):
+            manifest = read_manifest(path.parent)
+            if manifest is None:
+                continue
+            if "common" not in manifest:
+                raise BadInput(f"{path} does not say what it shares; delete {path.parent}, repeat `braintransfer run`")
+            facts = manifest["common"] | {"code": manifest["code"]}
+            fold = str(manifest["parameters"].get("fold", ""))
+            found.setdefault((training, of, fold, int(manifest["parameters"]["seed"])), {})[source] = facts
+    return found
+
+
 def compare(settings: CompareSettings, report: Callable[[str], None] = print) -> Comparison:
-    """Gather all cells, score the baselines, weigh the claims; write results.csv, all.csv.gz, claims.json and the tables."""
+    """Prove the cells fair, gather them, score the baselines, weigh the claims; write results.csv, claims.json and tables."""
     cells = [tuple(cell.split(":")) for cell in settings.cells]
     inputs = {}
     for target, source in cells:
@@ -114,10 +179,18 @@ def compare(settings: CompareSettings, report: Callable[[str], None] = print) ->
     if not rules.is_file():
         raise BadInput(f"no claims at {rules}; give the path of a claims.yaml")
     inputs["claims"] = sha256_file(rules)
+    checked = read_manifest(settings.inputs / "audit")
+    if checked is None:
+        raise BadInput(f"the leak audit of {settings.inputs} is not finished; run it first (braintransfer run)")
+    inputs["audit"] = checked["key"]
     code = code_hash(project_root() / "notebooks" / "compare.ipynb")
     key = stage_key("compare", settings.model_dump(), code, inputs)
     folder = settings.folder
     with only_writer(folder):
+        alike, breach = fairness(settings, cells)
+        write_table(folder / "fairness.csv", alike)
+        if breach:
+            raise BadInput(f"{breach}; delete both in {settings.inputs} and repeat `braintransfer run` on one machine")
         results = pd.concat([read_cell(settings, t, s) for t, s in cells], ignore_index=True)
         report(
             f"{len(cells)} cells, {len(results.drop_duplicates(['source', 'target', 'fold', 'seed']))} networks, {len(results)} scores"

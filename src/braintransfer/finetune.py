@@ -15,8 +15,9 @@ from safetensors.torch import save_file
 
 from braintransfer import evaluate, study
 from braintransfer.errors import BadInput
+from braintransfer.fairness import training_facts
 from braintransfer.machine import Machine, load_or_measure
-from braintransfer.network import build_unet
+from braintransfer.network import build_unet, digest
 from braintransfer.provenance import (
     atomic_write_bytes,
     atomic_write_json,
@@ -117,7 +118,7 @@ def _row(
     start = time.perf_counter()
     n_classes = len(study.CLASSES[settings.target])
     network = build_unet(settings.encoder, n_classes + 1, seed)
-    loaded, history = _train(network, settings, weights, store, machine, fold, seed, report)
+    loaded, history, common = _train(network, settings, weights, store, machine, fold, seed, report)
     trained = time.perf_counter()
     with store.final_scoring():
         tested = _score_people(network, settings.target, store, store.subjects("test", fold), machine)
@@ -135,7 +136,7 @@ def _row(
         _save_network(folder / "network.safetensors", network, settings, n_classes)
     write_manifest(
         folder, stage="finetune", key=key, parameters=parameters, code=code, inputs=inputs,
-        weights=loaded.as_dict(), device=machine.device, precision=machine.precision, threads=machine.threads,
+        weights=loaded.as_dict(), common=common, device=machine.device, precision=machine.precision, threads=machine.threads,
         seconds=round(time.perf_counter() - start, 1), seconds_training=round(history.seconds, 1),
         seconds_scoring=round(time.perf_counter() - trained, 1), samples=history.samples,
         n_train=len(store.training_subset(fold, seed, settings.n_train)), test_people=store.subjects("test", fold),
@@ -146,7 +147,7 @@ def _row(
 def _train(
     network: torch.nn.Module, settings: FinetuneSettings, weights: Path | None, store: Store, machine: Machine, fold: int,
     seed: int, report: Callable[[str], None],
-) -> tuple[LoadReport, History]:  # fmt: skip
+) -> tuple[LoadReport, History, dict[str, Any]]:  # fmt: skip
     people = store.training_subset(fold, seed, settings.n_train)
     rows = store.rows(people, fold=fold)
     if not len(rows):
@@ -164,10 +165,14 @@ def _train(
     # first all that every source has in common, then the source: the report's digest covers the former
     start_at_prior(network, read, order, segmentation_batch, schedule, machine, views)
     loaded = start_from(network, settings.source, weights)
-    return loaded, fit(
+    common = training_facts(read, order, segmentation_batch, schedule=schedule, machine=machine, seed=views)
+    common |= {"outside": loaded.outside, "people": people, "store": store.digest}
+    common["start"] = digest(network, encoder=True)
+    history = fit(
         network, read, order, segmentation_batch, segmentation_loss, schedule=schedule, machine=machine, seed=views,
         report=report,
     )  # fmt: skip
+    return loaded, history, common
 
 
 def _score_people(network: torch.nn.Module, target: str, store: Store, people: list[str], machine: Machine) -> Scored:

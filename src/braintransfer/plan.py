@@ -98,6 +98,8 @@ def stages(profile: Profile, run: str, data: str, cells: Sequence[tuple[str, str
             size=profile.size,
         )
 
+    made.append(Stage("audit", "audit", "search all data for leaks", common, tuple(stage.folder for stage in made)))
+
     for source in sources:
         domain, task = study.domain_task(source)
         if not domain:
@@ -136,7 +138,7 @@ def stages(profile: Profile, run: str, data: str, cells: Sequence[tuple[str, str
         )
 
     names = [f"{target}:{source}" for target, source in cells]
-    before = tuple(f"targets/main/{target}/{source}" for target, source in cells)
+    before = ("audit", *(f"targets/main/{target}/{source}" for target, source in cells))
     made.append(Stage("compare", "compare", "compare all", {**common, "cells": names}, before))
     for stage in made:
         read_parameters(stage.name, stage.parameters)

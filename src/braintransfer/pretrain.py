@@ -15,6 +15,7 @@ from torch import nn
 
 from braintransfer import study, training
 from braintransfer.errors import BadInput
+from braintransfer.fairness import training_facts
 from braintransfer.machine import Machine, load_or_measure
 from braintransfer.network import CHANNELS, NORMALISATION, build_classifier, build_unet
 from braintransfer.provenance import (
@@ -112,6 +113,12 @@ def _row(
 
     if task == "segmentation":
         training.start_at_prior(network, read, order, training.BATCHES[task], schedule, machine, views)
+    # of the three tasks only the pictures can be alike, for the self-supervised one as they were before the damage
+    common = training_facts(
+        read, order, training.BATCHES[task], schedule=schedule, machine=machine, seed=views,
+        seen=(1,) if task == "selfsupervised" else (0,),
+    )  # fmt: skip
+    common["store"] = store.digest
     history = training.fit(
         network, read, order, training.BATCHES[task], training.LOSSES[task],
         schedule=schedule, machine=machine, seed=views, report=report,
@@ -134,6 +141,7 @@ def _row(
         folder, stage=name, key=key, parameters=parameters, code=code, inputs=inputs, device=machine.device,
         precision=machine.precision, threads=machine.threads, seconds=round(time.perf_counter() - start, 1),
         seconds_training=round(history.seconds, 1), samples=history.samples, n_images=n_images, learned=learned,
+        common=common,
     )  # fmt: skip
     return _read_row(folder, seed)
 

@@ -227,6 +227,29 @@ def manifest_table(folder: Path) -> pd.DataFrame:
     return pd.DataFrame({"what": list(facts), "value": list(facts.values())})
 
 
+# ---------------------------------------------------------------------------------------------------------------- audit
+def pairs_figure(pairs: Sequence[Any], limit: float, n: int = 6) -> Drawing:
+    """The pictures of different sides that are most alike, pair by pair; only sets whose licence lets pictures be shown."""
+    shown = sorted((p for p in pairs if p.publish), key=lambda p: -p.similarity)[:n]
+    figure, axes = figures._figure(7.0, 3.6 if shown else 1.0, rows=2 if shown else 1, columns=max(len(shown), 1))
+    with matplotlib.rc_context(figures._STYLE):
+        for axis in axes.flat:
+            axis.axis("off")
+        for k, pair in enumerate(shown):
+            for axis, image, side in zip(axes[:, k], pair.images, pair.sides, strict=True):
+                axis.imshow(image, cmap="gray", vmin=0, vmax=255)
+                axis.set_title(side.replace(", ", "\n"), fontsize=8, fontweight="normal", loc="center")
+            axes[1, k].text(0.5, -0.06, number(pair.similarity), transform=axes[1, k].transAxes, ha="center", va="top")
+        if not shown:
+            axes[0, 0].text(0.5, 0.5, "no picture of these data sets may be shown", ha="center", va="center")
+    caption = (
+        f"Of each two sides the two pictures that are most alike, the {len(shown)} nearest of {len(pairs)} comparisons. Below, "
+        f"how alike they are; near-duplicates reach {number(limit)}."
+    )
+    spoken = "; ".join(f"{p.names[0]} and {p.names[1]} {number(p.similarity)}" for p in shown)
+    return Drawing(figure, caption, f"Pairs of pictures, one above the other. {spoken or 'No picture may be shown'}.")
+
+
 # -------------------------------------------------------------------------------------------------------------- compare
 def claims_table(contrasts: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """The contrasts behind the claims, one a line."""

@@ -175,7 +175,8 @@ def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return functional.cross_entropy(logits.float(), labels)
 
 
-#: What a pre-training task learns from. All three see the same views of the same pictures in the same order.
+#: What a pre-training task learns from. All three see the same pictures in the same order, drawn from one kind of views; in the
+#: first batch the very same views, then others, since the damage of the self-supervised task draws from their stream.
 BATCHES: dict[str, MakeBatch] = {
     "classification": classification_batch,
     "segmentation": partial(segmentation_batch, focus=0.0),

@@ -129,6 +129,23 @@ def test_no_two_sources_start_from_the_same_encoder(tiny: Path) -> None:
     assert len(set(shas.values())) == len(study.SOURCES), shas
 
 
+def test_simulated_data_pass_the_audit_and_planted_duplicates_are_found(tiny: Path) -> None:
+    leaks = pd.read_csv(tiny / "audit" / "leaks.csv", keep_default_na=False)
+    assert set(leaks["verdict"]) == {"apart"}
+    assert {"subject", "session", "picture"} == set(leaks["kind"])
+    planted = pd.read_csv(tiny / "audit" / "planted.csv")
+    assert (planted["found"] == planted["planted"]).all(), planted[planted["found"] < planted["planted"]]
+
+
+def test_nothing_but_the_encoders_start_differs_between_sources(tiny: Path) -> None:
+    table = pd.read_csv(tiny / "compare" / "fairness.csv", keep_default_na=False)
+    fine = table[table["training"] == "fine-tuning"]
+    assert set(fine["of"]) == set(study.TARGETS) and set(fine["sources"]) == {len(study.SOURCES)}
+    assert set(table.loc[table["item"] == "encoder at the start", "verdict"]) == {"differs"}
+    assert set(table.loc[table["item"] != "encoder at the start", "verdict"]) == {"equal"}
+    assert set(table.loc[table["training"] == "pre-training", "of"]) == set(study.DOMAINS)
+
+
 def test_the_three_tasks_of_a_domain_used_the_same_images(tiny: Path) -> None:
     for domain in study.DOMAINS:
         seen = set()
@@ -141,7 +158,7 @@ def test_the_three_tasks_of_a_domain_used_the_same_images(tiny: Path) -> None:
 
 def test_executed_notebooks_read_well(tiny: Path) -> None:
     notebooks = sorted(p for p in tiny.rglob("*.ipynb"))
-    assert len(notebooks) == 5 + 6 + 24 + 1
+    assert len(notebooks) == 5 + 1 + 6 + 24 + 1
     for path in notebooks:
         book = nbformat.read(path, as_version=4)
         code = [c for c in book.cells if c.cell_type == "code"]
@@ -157,7 +174,7 @@ def test_executed_notebooks_read_well(tiny: Path) -> None:
 
 def test_progress_says_which_stage_how_many_are_left_and_how_long(tiny: Path, project: Path) -> None:
     lines = (project / "progress.txt").read_text(encoding="utf-8")
-    assert re.search(r"\[ ?\d+/36\] fine-tune stroke from imagenet: \d+ s · \d+ left, about .* to go", lines)
+    assert re.search(r"\[ ?\d+/37\] fine-tune stroke from imagenet: \d+ s · \d+ left, about .* to go", lines)
     assert "all done after" in lines
 
 
@@ -190,7 +207,7 @@ def test_a_finished_run_is_not_done_again(tiny: Path, project: Path) -> None:
     before = {p: p.stat().st_mtime_ns for p in tiny.rglob("manifest.json")}
     again = door(project, "run", "--profile", "tiny", "--jobs", "2")
     assert again.returncode == 0, again.stderr
-    assert "36 already there" in again.stdout
+    assert "37 already there" in again.stdout
     assert {p: p.stat().st_mtime_ns for p in tiny.rglob("manifest.json")} == before
 
 
@@ -260,6 +277,22 @@ def test_an_edit_of_prose_redoes_nothing_and_one_of_code_only_what_depends_on_it
     path.write_text(original, encoding="utf-8")
 
 
+def test_a_planted_leak_stops_the_run_with_2_and_names_both_sides(undisturbed: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "leaky"
+    shutil.copytree(undisturbed, folder)
+    path = folder / "runs" / "tiny" / "data" / "stroke" / "splits.json"
+    splits = json.loads(path.read_text(encoding="utf-8"))
+    both = splits["folds"][0]["test"][0]
+    splits["folds"][0]["train"].append(both)
+    path.write_text(json.dumps(splits), encoding="utf-8")
+    for stage in ("audit", "compare"):
+        (folder / "runs" / "tiny" / stage / "manifest.json").unlink()
+    ended = door(folder, "run", "--profile", "tiny", "--only", FEW)
+    assert ended.returncode == 2, ended.stdout + ended.stderr
+    assert f"stroke {both} (train) and stroke {both} (test)" in ended.stderr
+    assert read_manifest(folder / "runs" / "tiny" / "compare") is None, "compared in spite of a leak"
+
+
 def test_two_runs_on_one_folder_one_works_and_the_other_says_so(undisturbed: Path) -> None:
     from filelock import FileLock
 
@@ -286,13 +319,20 @@ def test_each_stage_runs_by_hand_with_papermill(tiny: Path, project: Path, tmp_p
          "-p", "folds", "2", "-p", "n_validation", "1", "-p", "spacing", "4.0", "-y", "size: [64, 64]"],
         ["pretrain_classification", "-p", "domain", "natural", "-y", "seeds: [5]", "-p", "images", "24", *SMALL],
         ["finetune", "-p", "source", "mri-segmentation", "-p", "target", "stroke", "-y", "seeds: [0]", "-p", "n_train", "2", *SMALL],
+        ["audit"],
         ["compare", "-y", "cells: ['stroke:scratch', 'stroke:mri-segmentation']"],
     ]  # fmt: skip
     for stage, *parameters in calls:
         ran = papermill(project, f"notebooks/{stage}.ipynb", out, *here, *parameters)
         assert ran.returncode == 0, ran.stderr[-2000:]
     mine = project / "runs" / "mine"
-    for folder in ("data/ms", "sources/main/natural-classification", "targets/main/stroke/mri-segmentation", "compare"):
+    for folder in (
+        "data/ms",
+        "sources/main/natural-classification",
+        "targets/main/stroke/mri-segmentation",
+        "audit",
+        "compare",
+    ):
         assert read_manifest(mine / folder) is not None, folder
 
 
@@ -349,14 +389,14 @@ def test_a_stage_with_bad_input_fails_with_2_and_what_is_done_stays(undisturbed:
 def test_dry_run_says_what_would_be_done_and_does_nothing(project: Path) -> None:
     shown = door(project, "run", "--profile", "demo", "--dry-run")
     assert shown.returncode == 0
-    assert shown.stdout.count("  would ") == 36
+    assert shown.stdout.count("  would ") == 37
     assert not (project / "runs" / "demo").exists()
 
 
 def test_status_tells_what_is_done(tiny: Path, project: Path) -> None:
     shown = door(project, "status", "--profile", "tiny")
     assert shown.returncode == 0
-    assert "36 done" in shown.stdout
+    assert "37 done" in shown.stdout
 
 
 # ----------------------------------------------------------------------------------------------------------------- predict

@@ -32,10 +32,18 @@ def test_the_demo_needs_at_most_forty_kernels_and_three_seeds() -> None:
     assert len(demo.seeds) >= 3
 
 
+@pytest.mark.parametrize("name", profile_names())
+def test_the_audit_waits_for_all_data_and_the_comparison_for_the_audit(name: str) -> None:
+    every = stages(read_profile(name), f"runs/{name}", "", parse_cells(None))
+    audit = next(s for s in every if s.name == "audit")
+    assert set(audit.after) == {s.folder for s in every if s.name == "prepare"}
+    assert "audit" in next(s for s in every if s.name == "compare").after
+
+
 def test_only_some_cells_need_only_what_they_use() -> None:
     every = stages(read_profile("tiny"), "runs/tiny", "", parse_cells("stroke:scratch,stroke:mri-segmentation"))
     assert [s.folder for s in every] == [
-        "data/mri", "data/stroke", "sources/main/mri-segmentation",
+        "data/mri", "data/stroke", "audit", "sources/main/mri-segmentation",
         "targets/main/stroke/scratch", "targets/main/stroke/mri-segmentation", "compare",
     ]  # fmt: skip
 

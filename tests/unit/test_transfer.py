@@ -118,6 +118,16 @@ def test_scratch_equals_no_other_source(source_network, files):
         assert not same
 
 
+def test_scratch_of_a_seed_is_one_encoder_whatever_the_target_and_another_for_each_seed():
+    def start(outputs, seed):
+        network = build_unet(ENCODER, outputs, seed)
+        start_from(network, "scratch")
+        return digest(network, encoder=True)
+
+    assert len({start(outputs, 3) for outputs in (2, 4)}) == 1
+    assert len({start(2, seed) for seed in range(3)}) == 3
+
+
 def test_an_encoder_goes_from_a_classifier_to_a_segmentation_network(tmp_path):
     classifier = build_classifier(ENCODER, 5, 31)
     save_encoder(tmp_path / "e.safetensors", classifier, PLAN)
@@ -133,9 +143,22 @@ def test_plan_and_weights_come_back_as_they_were_saved(source_network, files):
     assert not list(files["natural-segmentation"].parent.glob("*.part"))
 
 
-def test_a_wrong_prefix_is_refused(files, tmp_path):
-    changed = rewrite(files["mri-segmentation"], tmp_path / "x", lambda s: {f"module.{k}": v for k, v in s.items()})
+@pytest.mark.parametrize("prefix", ["module.", "encoder.", "model."])
+def test_a_wrong_prefix_is_refused(files, tmp_path, prefix):
+    changed = rewrite(files["mri-segmentation"], tmp_path / "x", lambda s: {f"{prefix}{k}": v for k, v in s.items()})
     refused(changed, r"0 of 240 tensors fit; missing 240 .*unexpected 240")
+
+
+def test_a_prefix_that_is_lost_on_the_way_is_refused(files, tmp_path):
+    changed = rewrite(
+        files["mri-segmentation"], tmp_path / "x", lambda s: {k.removeprefix("model."): v for k, v in s.items()}
+    )
+    refused(changed, r"0 of 240 tensors fit; missing 240 .*unexpected 240")
+
+
+def test_one_tensor_too_many_is_refused(files, tmp_path):
+    changed = rewrite(files["mri-segmentation"], tmp_path / "x", lambda s: {**s, "head.weight": torch.zeros(2, 2)})
+    refused(changed, r"240 of 240 tensors fit; missing none, other shape none, unexpected 1 \(head.weight\)")
 
 
 def test_one_missing_tensor_is_refused(files, tmp_path):
@@ -143,13 +166,13 @@ def test_one_missing_tensor_is_refused(files, tmp_path):
     refused(changed, r"239 of 240 tensors fit; missing 1 \(")
 
 
-def test_another_channel_count_is_refused(files, tmp_path):
-    def one_channel(state):
-        return {k: v[:, :1].contiguous() if k.endswith("conv_stem.weight") else v for k, v in state.items()}
+@pytest.mark.parametrize("channels", [1, 2, 4])
+def test_another_channel_count_is_refused(files, tmp_path, channels):
+    def other(state):
+        chosen = [0, 1, 2, 0][:channels]
+        return {k: v[:, chosen].contiguous() if k.endswith("conv_stem.weight") else v for k, v in state.items()}
 
-    refused(
-        rewrite(files["mri-segmentation"], tmp_path / "x", one_channel), r"other shape 1 \(model.conv_stem.weight\)"
-    )
+    refused(rewrite(files["mri-segmentation"], tmp_path / "x", other), r"other shape 1 \(model.conv_stem.weight\)")
 
 
 def test_values_that_are_not_finite_are_refused(files, tmp_path):

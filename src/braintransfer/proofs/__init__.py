@@ -1,0 +1,1 @@
+"""Proofs of the study's own tools: each module serves one notebook `prove_<name>`."""
