@@ -329,7 +329,7 @@ class PageMaker:
             )
         shutil.copyfile(kept, place / kept.name)
         return (
-            f":::{{csv-table}} {_one_line(caption)}\n:name: tab-{name.replace('_', '-')}\n:file: tables/{name}.csv\n"
+            f":::{{csv-table}} {_one_line(caption)}\n:name: tab-proof-{name.replace('_', '-')}\n:file: tables/{name}.csv\n"
             f":header-rows: 1\n:class: wide\n:::\n\n{{download}}`This table as CSV <tables/{name}.csv>`\n"
         )
 

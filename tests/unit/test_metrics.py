@@ -482,6 +482,175 @@ def test_labels_and_booleans_and_whole_floats_score_alike() -> None:
         assert metrics.detect_lesions(pred.astype(kind) * 2, truth.astype(kind), MM) == expected
 
 
+# -------------------------------------------------------------------------------------------------------- properties
+
+
+def numbers(pred: np.ndarray, truth: np.ndarray, spacing: tuple[float, float, float], p: np.ndarray) -> list[float]:
+    """Every metric of one mask pair, one after the other."""
+    args = pred, truth, spacing
+    return [
+        metrics.dice(pred, truth),
+        metrics.iou(pred, truth),
+        *vars(metrics.detect_lesions(*args)).values(),
+        *vars(metrics.msseg_lesions(*args)).values(),
+        metrics.atlas_lesion_f1(pred, truth),
+        metrics.volume_error_ml(*args),
+        metrics.fp_volume_ml(*args),
+        metrics.surface_dice(*args),
+        metrics.hd95(*args),
+        metrics.brier(p, truth, spacing),
+        metrics.ece(p, truth, spacing),
+    ]
+
+
+def close(one: list[float], other: list[float]) -> bool:
+    return len(one) == len(other) and all(
+        (math.isnan(a) and math.isnan(b)) or math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-9)
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+def test_turning_and_flipping_the_head_changes_no_metric() -> None:
+    spacing = (0.8, 1.5, 3.0)
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        pred, truth = random_pair(seed)
+        p = rng.random(truth.shape)
+        plain = numbers(pred, truth, spacing, p)
+        axes = tuple(int(axis) for axis in rng.permutation(3))
+        flips = tuple(slice(None, None, int(step)) for step in rng.choice([-1, 1], 3))
+        turned = [np.transpose(volume, axes)[flips] for volume in (pred, truth, p)]
+        size = (spacing[axes[0]], spacing[axes[1]], spacing[axes[2]])
+        assert close(numbers(turned[0], turned[1], size, turned[2]), plain), seed
+
+
+def test_cutting_away_empty_background_changes_no_metric() -> None:
+    spacing = (0.8, 1.5, 3.0)
+    for seed in range(40):
+        pred, truth = random_pair(seed)
+        p = np.where(pred, 0.8, 0.0)
+        # room enough for the 5 mm around the reference
+        around = [(8, 8), (5, 5), (3, 3)]
+        pred, truth, p = (np.pad(volume, around) for volume in (pred, truth, p))
+        outer = [np.pad(volume, [(3, 0), (1, 2), (0, 4)]) for volume in (pred, truth, p)]
+        assert close(numbers(pred, truth, spacing, p), numbers(outer[0], outer[1], spacing, outer[2])), seed
+
+
+def test_swapping_the_masks_swaps_or_keeps_what_it_should() -> None:
+    asymmetric = 0
+    for seed in range(60):
+        pred, truth = random_pair(seed)
+        if not pred.any() or not truth.any():
+            continue
+        there, back = metrics.msseg_lesions(pred, truth, MM), metrics.msseg_lesions(truth, pred, MM)
+        assert (there.n_truth, there.n_pred, there.n_detected, there.n_true_pred) == (
+            back.n_pred, back.n_truth, back.n_true_pred, back.n_detected,
+        )  # fmt: skip
+        if there.n_truth and there.n_pred:
+            assert same(there.sensitivity, back.precision) and same(there.f1, back.f1)
+        assert same(metrics.surface_dice(pred, truth, MM), metrics.surface_dice(truth, pred, MM))
+        assert same(metrics.iou(pred, truth), metrics.iou(truth, pred))
+        assert same(metrics.volume_error_ml(pred, truth, MM), -metrics.volume_error_ml(truth, pred, MM))
+        asymmetric += metrics.detect_lesions(pred, truth, MM).f1 != metrics.detect_lesions(truth, pred, MM).f1
+    assert asymmetric > 0  # the primary rule asks different things of the two masks
+
+
+def test_every_score_stays_in_its_bounds() -> None:
+    for seed in range(80):
+        pred, truth = random_pair(seed)
+        p = np.random.default_rng(seed).random(truth.shape) ** 4
+        for found in (metrics.detect_lesions(pred, truth, MM), metrics.msseg_lesions(pred, truth, MM)):
+            assert 0 <= found.n_detected <= found.n_truth and 0 <= found.n_true_pred <= found.n_pred
+            rates = found.sensitivity, found.precision, found.f1
+            assert all(math.isnan(rate) or 0 <= rate <= 1 for rate in rates)
+            if found.n_truth and found.n_pred:
+                assert min(rates[:2]) - 1e-12 <= found.f1 <= max(rates[:2]) + 1e-12
+        assert 0 <= metrics.atlas_lesion_f1(pred, truth) <= 1
+        false_ml = metrics.fp_volume_ml(pred, truth, MM)
+        assert (
+            0 <= false_ml <= pred.sum() / 1000 + 1e-12 and false_ml >= metrics.volume_error_ml(pred, truth, MM) - 1e-12
+        )
+        brier, ece = metrics.brier(p, truth, MM), metrics.ece(p, truth, MM)
+        # a mean gap within bins is never larger than the mean gap, nor that than the root mean square
+        assert 0 <= ece <= math.sqrt(brier) + 1e-12 <= 1 + 1e-9
+        far = metrics.hd95(pred, truth, (1, 2, 3))
+        assert math.isnan(far) or 0 <= far <= math.dist((0, 0, 0), np.array(truth.shape) * (1, 2, 3))
+
+
+def test_renaming_the_labels_changes_no_metric() -> None:
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        pred, truth = rng.integers(0, 4, (2, *SHAPE))
+        names = np.array([0, *rng.permutation([1, 2, 3])])
+        assert same(metrics.mean_iou(names[pred], names[truth], (1, 2, 3)), metrics.mean_iou(pred, truth, (3, 2, 1)))
+        mask, other = pred > 0, truth > 0
+        # of a lesion mask only zero and not zero count, also when each lesion has its own number
+        assert metrics.detect_lesions(names[pred], names[truth], MM) == metrics.detect_lesions(mask, other, MM)
+        assert metrics.hd95(names[pred], names[truth], MM) == metrics.hd95(mask, other, MM)
+
+
+def test_a_right_voxel_never_harms_overlap_and_a_wrong_one_never_helps() -> None:
+    for seed in range(80):
+        rng = np.random.default_rng(seed)
+        pred, truth = random_pair(seed)
+        if not truth.any():
+            continue
+        better, worse = (
+            pred | (truth & (rng.random(truth.shape) < 0.3)),
+            pred | (~truth & (rng.random(truth.shape) < 0.3)),
+        )
+        for score in (metrics.dice, metrics.iou):
+            assert score(worse, truth) <= score(pred, truth) <= score(better, truth)
+        assert metrics.fp_volume_ml(worse, truth, MM) >= metrics.fp_volume_ml(pred, truth, MM)
+        assert same(metrics.fp_volume_ml(better, truth, MM), metrics.fp_volume_ml(pred, truth, MM))
+
+
+def test_a_far_false_lesion_costs_precision_alone_and_a_missed_one_filled_in_helps() -> None:
+    for seed in range(40):
+        pred, truth = (np.pad(mask, ((0, 8), (0, 0), (0, 0))) for mask in random_pair(seed))
+        far = np.zeros_like(pred)
+        far[-3:, :3, :3] = True
+        plain = metrics.detect_lesions(pred, truth, MM)
+        false = metrics.detect_lesions(pred | far, truth, MM)
+        assert (false.n_pred, false.n_true_pred, false.n_detected) == (
+            plain.n_pred + 1,
+            plain.n_true_pred,
+            plain.n_detected,
+        )
+        missed = metrics.detect_lesions(pred, truth | far, MM)
+        found = metrics.detect_lesions(pred | far, truth | far, MM)
+        assert found.n_detected == missed.n_detected + 1 and found.sensitivity > missed.sensitivity
+        assert found.f1 > missed.f1
+
+
+def test_a_wider_tolerance_and_a_stricter_overlap_move_scores_one_way() -> None:
+    for seed in range(40):
+        pred, truth = random_pair(seed)
+        if not pred.any() or not truth.any():
+            continue
+        near = [metrics.surface_dice(pred, truth, MM, mm) for mm in (0, 0.5, 1, 2, 5, 50)]
+        assert near == sorted(near) and near[-1] == 1.0
+        found = [metrics.detect_lesions(pred, truth, MM, overlap=share) for share in (1e-9, 0.1, 0.5, 1.0)]
+        for field in ("n_detected", "n_true_pred"):
+            counts = [getattr(one, field) for one in found]
+            assert counts == sorted(counts, reverse=True)
+        lesions = [metrics.detect_lesions(pred, truth, MM, min_volume_mm3=mm3).n_truth for mm3 in (0, 2, 3, 10, 1e6)]
+        assert lesions == sorted(lesions, reverse=True) and lesions[-1] == 0
+
+
+def test_twice_the_voxel_side_is_twice_the_distance_and_eight_times_the_volume() -> None:
+    for seed in range(40):
+        pred, truth = random_pair(seed)
+        one, two = (0.8, 1.5, 3.0), (1.6, 3.0, 6.0)
+        assert close([2 * metrics.hd95(pred, truth, one)], [metrics.hd95(pred, truth, two)])
+        assert same(metrics.surface_dice(pred, truth, one, 2.0), metrics.surface_dice(pred, truth, two, 4.0))
+        for volume in (metrics.volume_error_ml, metrics.fp_volume_ml):
+            assert close([8 * volume(pred, truth, one)], [volume(pred, truth, two)])
+        small = metrics.detect_lesions(pred, truth, one, min_volume_mm3=5)
+        large = metrics.detect_lesions(pred, truth, two, min_volume_mm3=40)
+        assert close([*vars(small).values()], [*vars(large).values()])
+
+
 # ------------------------------------------------------------------------------------------------------- bad input
 
 
