@@ -179,10 +179,15 @@ class ProofSettings(_Stage):
 
     seed: Count = 0
     repeats: Positive
-    data: str = ""
 
     def folder(self, proof: str) -> Path:
         return self.run / proof
+
+
+class RealismSettings(ProofSettings):
+    """The proof that looks at real scans."""
+
+    data: str = ""
 
     @property
     def data_root(self) -> Path | None:
@@ -205,7 +210,7 @@ STAGES: dict[str, type[_Stage]] = {
     "finetune": FinetuneSettings,
     "compare": CompareSettings,
     "audit": AuditSettings,
-    **{f"prove_{name}": ProofSettings for name in PROOFS},
+    **{f"prove_{name}": RealismSettings if name == "simulators" else ProofSettings for name in PROOFS},
 }
 
 

@@ -41,7 +41,9 @@ def lesion_store(folder: Path) -> Store:
         for kind, array in (("mask", mask), ("brain", brain.astype(np.uint8))):
             nib.save(nib.Nifti1Image(array, affine), folder / "references" / f"p{person}_{kind}.nii.gz")
     writer.finish(target_folds([f"p{i}" for i in range(6)], folds=2, n_validation=1, rng=study.stream(0, "split")))
-    write_manifest(folder, stage="prepare", key="k", parameters={}, code="c", inputs={}, facts={"title": "cubes"})
+    write_manifest(
+        folder, stage="prepare", key="k", parameters={}, code="c", inputs={}, facts={"title": "cubes", "spacing": 2.0}
+    )
     return open_store(folder)
 
 

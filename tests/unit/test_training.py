@@ -14,6 +14,9 @@ from braintransfer import study, training
 from braintransfer.errors import BadInput
 from braintransfer.machine import Machine
 from braintransfer.network import build_classifier, build_unet
+from braintransfer.pretrain import training_rows
+from braintransfer.provenance import write_manifest
+from braintransfer.store import StoreWriter, open_store
 from braintransfer.training import (
     BATCHES,
     LOSSES,
@@ -79,6 +82,110 @@ def values(network: nn.Module) -> str:
     for value in network.state_dict().values():
         total.update(value.contiguous().numpy().tobytes())
     return total.hexdigest()
+
+
+# ------------------------------------------------------------------------------- what a deliberate mistake must not pass
+STILL = Schedule(1, 8, crop=64, augmentation=0)
+
+
+def test_the_three_tasks_of_a_source_see_the_same_views(slices):
+    read = (slices[0][:4], slices[1][:4], np.arange(4))
+    views = [
+        BATCHES[task](read, torch.Generator().manual_seed(2), Schedule(1, 4, crop=32), MACHINE) for task in BATCHES
+    ]
+    (classified, labels), (segmented, masks), (corrupted, original) = views
+    assert torch.equal(classified, segmented) and torch.equal(segmented, original)
+    assert not torch.equal(corrupted, original)
+    assert labels.tolist() == [0, 1, 2, 3] and masks.shape == (4, 32, 32)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7, 150])
+def test_the_rate_warms_up_and_falls_towards_nothing(steps):
+    schedule = Schedule(steps, 8, learning_rate=0.01)
+    rates = [schedule.rate(step) for step in range(steps)]
+    assert all(0 < rate <= 0.01 for rate in rates)
+    top = int(np.argmax(rates))
+    assert rates[: top + 1] == sorted(rates[: top + 1]) and rates[top:] == sorted(rates[top:], reverse=True)
+    if steps == 150:
+        assert rates[0] < 0.002 and top == schedule.warmup_steps
+        assert max(rates) == pytest.approx(0.01) and rates[-1] < 1e-4
+
+
+def test_every_mask_stays_with_its_own_picture(slices):
+    read = ((slices[1][:8] * 255).astype(np.uint8), slices[1][:8])
+    inputs, masks = segmentation_batch(read, torch.Generator().manual_seed(0), STILL, MACHINE)
+    assert torch.equal((inputs[:, 0] > 0).long(), masks)
+
+
+def test_the_loop_is_plain_adamw_at_the_rates_of_the_history(slices):
+    """Written out: fresh gradients each step, clipped, at the schedule's rate."""
+    schedule = Schedule(6, 4, crop=32)
+    network, plain = Tiny(), Tiny().train()
+    history = train(network, slices, schedule=schedule)
+    order = batch_order(slices[1].any((1, 2)), 6, 4, study.stream(0, "order"))
+    generator = torch.Generator().manual_seed(study.stream_seed(0, "augmentation"))
+    adam = torch.optim.AdamW(plain.parameters(), weight_decay=schedule.weight_decay, fused=True)
+    for step, rows in enumerate(order):
+        inputs, masks = segmentation_batch((slices[0][rows], slices[1][rows]), generator, schedule, MACHINE)
+        gradients = torch.autograd.grad(segmentation_loss(plain(inputs), masks), list(plain.parameters()))
+        for parameter, gradient in zip(plain.parameters(), gradients, strict=True):
+            parameter.grad = gradient
+        nn.utils.clip_grad_norm_(plain.parameters(), training.MAX_NORM)
+        adam.param_groups[0]["lr"] = schedule.rate(step)
+        adam.step()
+    for mine, theirs in zip(network.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs)
+    assert history.learning_rates == tuple(schedule.rate(step) for step in range(6))
+
+
+class Normed(Tiny):
+    """With a BatchNorm layer, whose statistics training has to leave and evaluation has to use."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm: Any = nn.BatchNorm2d(2, momentum=0.5)
+
+    def forward(self, images):
+        return self.norm(super().forward(images))
+
+
+def test_a_training_leaves_its_batch_statistics_and_evaluation_leaves_them_alone(slices):
+    network = Normed()
+    train(network, slices, schedule=Schedule(12, 8, crop=32))
+    left = network.norm.running_mean.clone(), network.norm.running_var.clone()
+    inputs, _ = segmentation_batch(
+        (slices[0], slices[1]), torch.Generator().manual_seed(0), Schedule(1, 40, crop=32), MACHINE
+    )
+    with torch.no_grad():
+        before_norm = network.layer(inputs)
+    assert torch.allclose(left[0], before_norm.mean((0, 2, 3)), atol=0.1)
+    assert torch.allclose(left[1], before_norm.var((0, 2, 3)), rtol=0.5, atol=0.02)
+    whole = training.outputs(network, slices[0][:8], MACHINE)
+    alone = torch.cat([training.outputs(network, slices[0][k : k + 1], MACHINE) for k in range(8)])
+    torch.testing.assert_close(whole, alone)
+    assert torch.equal(left[0], network.norm.running_mean) and torch.equal(left[1], network.norm.running_var)
+
+
+def test_evaluation_normalises_as_training_does(slices):
+    read = (slices[0][:8], slices[1][:8])
+    inputs, _ = segmentation_batch(read, torch.Generator().manual_seed(0), STILL, MACHINE)
+    evaluated = training.outputs(nn.Identity(), slices[0][:8], MACHINE)
+    for view, picture in zip(inputs, evaluated, strict=True):  # a view without any strength may still be mirrored
+        assert torch.allclose(view, picture, atol=1e-4) or torch.allclose(view, picture.flip(-1), atol=1e-4)
+
+
+def test_a_source_trains_on_its_training_pictures_alone(tmp_path):
+    writer = StoreWriter(tmp_path, (8, 8))
+    for k in range(6):
+        writer.add(np.full((2, 8, 8), k, np.uint8), np.zeros((2, 8, 8), np.uint8), subject=f"g{k}", scan=f"g{k}")
+    parts = {"train": ["g0", "g1", "g3"], "validation": ["g2", "g5"], "dropped": ["g4"]}
+    writer.finish(parts)
+    write_manifest(tmp_path, stage="prepare", key="k", parameters={}, code="", inputs={})
+    store = open_store(tmp_path)
+    assert set(store.slices["subject"].to_numpy()[training_rows(store, 0, 0)]) == set(parts["train"])
+    few = [training_rows(store, 4, seed) for seed in (0, 0, 1)]
+    assert set(store.slices["subject"].to_numpy()[few[0]]) <= set(parts["train"]) and len(few[0]) == 4
+    assert few[0].tolist() == few[1].tolist() != few[2].tolist()
 
 
 # ------------------------------------------------------------------------------------------------------ order of rows
@@ -160,17 +267,6 @@ def test_training_draws_from_no_random_state_but_its_seeds(slices):
     assert len(results) == 1
 
 
-def test_the_three_tasks_of_a_source_see_the_same_views(slices):
-    read = (slices[0][:4], slices[1][:4], np.arange(4))
-    views = [
-        BATCHES[task](read, torch.Generator().manual_seed(2), Schedule(1, 4, crop=32), MACHINE) for task in BATCHES
-    ]
-    (classified, labels), (segmented, masks), (corrupted, original) = views
-    assert torch.equal(classified, segmented) and torch.equal(segmented, original)
-    assert not torch.equal(corrupted, original)
-    assert labels.tolist() == [0, 1, 2, 3] and masks.shape == (4, 32, 32)
-
-
 # ------------------------------------------------------------------------------------------------------------ the loop
 def test_equal_input_gives_equal_bytes(slices):
     results = []
@@ -209,17 +305,6 @@ def test_the_history_tells_what_happened(slices):
     assert history.samples == 64 and history.seconds > 0 and 50 < history.peak_memory_mb < 100_000
     assert len(lines) == training.REPORTS and "step   16/16" in lines[-1] and "loss" in lines[-1]
     assert np.isfinite(frame["loss"]).all()
-
-
-@pytest.mark.parametrize("steps", [1, 2, 7, 150])
-def test_the_rate_warms_up_and_falls_towards_nothing(steps):
-    schedule = Schedule(steps, 8, learning_rate=0.01)
-    rates = [schedule.rate(step) for step in range(steps)]
-    assert all(0 < rate <= 0.01 for rate in rates)
-    top = int(np.argmax(rates))
-    assert rates[: top + 1] == sorted(rates[: top + 1]) and rates[top:] == sorted(rates[top:], reverse=True)
-    if steps == 150:
-        assert max(rates) == pytest.approx(0.01) and rates[-1] < 1e-4
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_step_and_what_to_do(slices):
