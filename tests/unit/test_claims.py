@@ -15,7 +15,7 @@ import yaml
 
 from braintransfer import claims, study
 from braintransfer.errors import BadInput
-from braintransfer.statistics import p_below
+from braintransfer.statistics import at_level, p_below, paired_difference
 
 RULES_FILE = Path(__file__).parents[2] / "notebooks" / "claims.yaml"
 RULES = claims.load(RULES_FILE)
@@ -572,3 +572,20 @@ def test_a_shortfall_of_exactly_the_margin_is_rarely_called_similar() -> None:
         shift = {("stroke", "mri-segmentation", "dice"): -0.03}
         supported += verdict(judged(cells(shift, noise=0.02, seed=draw)), "claim1", "stroke") == "supported"
     assert supported <= 0.05 * draws
+
+
+def test_the_lower_end_of_the_95_percent_interval_decides_what_is_similar() -> None:
+    """One-sided at 2.5 %: not at 5 %, and not at half of it either."""
+    d = np.random.default_rng(0).normal(0.0, 0.05, (24, 3))
+    interval = paired_difference(d)
+    side = claims.Side(source="mri-segmentation")
+    for slack, holds in ((1e-6, True), (-1e-6, False)):
+        margin = -interval.lower + slack
+        contrast = claims._Contrast("claim1", "stroke", side, side, "dice", margin, interval, True)
+        assert claims._holds(contrast, RULES.claim1, RULES.common) is holds
+    # equivalence: both ends of the 90 % interval
+    inner = at_level(interval, 0.90)
+    for slack, holds in ((1e-6, True), (-1e-6, False)):
+        margin = max(-inner.lower, inner.upper) + slack
+        contrast = claims._Contrast("claim2", "stroke", side, side, "dice", margin, interval, True)
+        assert claims._holds(contrast, RULES.claim2, RULES.common) is holds

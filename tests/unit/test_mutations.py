@@ -6,6 +6,7 @@ import ast
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from braintransfer.errors import BadInput
@@ -86,3 +87,16 @@ def test_a_real_mistake_in_a_copy_of_this_project_is_caught() -> None:
         assert mutations.copy_is_tested(copy)
         found = mutations.run_mutation(copy, replace(FAST, tests=("claims",)))
     assert found.result == "caught" and found.by.startswith("test_claims: ")
+
+
+def test_tests_that_do_not_end_are_no_catch(quick: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mutations, "TIME_LIMIT", 0.01)
+    with mutations.project_copy(quick) as copy:
+        found = mutations.run_mutation(copy, mistake("-2 * x"))
+    assert (found.result, found.by) == ("did not run", "no end within 0.01 s")
+
+
+def test_the_committed_table_is_about_this_list() -> None:
+    table = pd.read_csv(project_root() / "book" / "proof" / "mutations.csv", keep_default_na=False)
+    assert list(table["mistake"]) == [m.name for m in MUTATIONS]
+    assert set(table["result"]) == {"caught"}
