@@ -10,13 +10,12 @@ from typing import Any
 import matplotlib
 import numpy as np
 import pandas as pd
-from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch
 from torch import nn
 
 from braintransfer import figures, study
 from braintransfer.errors import BadInput
-from braintransfer.figures import COLOURS, FALSE, HIT, MISSED, Drawing
+from braintransfer.figures import COLOURS, FALSE, HIT, Drawing
 from braintransfer.provenance import read_manifest
 from braintransfer.store import Store
 from braintransfer.tables import METRIC_TITLES, SOURCE_TITLES, TARGET_TITLES, column_title, data_kind, number
@@ -75,10 +74,10 @@ def parameters_table(network: nn.Module) -> pd.DataFrame:
 
 def history_figure(histories: Mapping[str, pd.DataFrame], source: str) -> Drawing:
     """Training loss against step, one thin line a history and their mean in the source's colour."""
-    figure, axes = figures._figure(6.2, 2.9)
+    figure, axes = figures.new_figure(6.2, 2.9)
     axis = axes[0, 0]
     curves = [h.set_index("step")["loss"] for h in histories.values()]
-    with matplotlib.rc_context(figures._STYLE):
+    with matplotlib.rc_context(figures.STYLE):
         for curve in curves:
             smooth = curve.rolling(max(len(curve) // 25, 1), min_periods=1, center=True).mean()
             axis.plot(smooth.index, smooth, color=COLOURS[source], linewidth=1, alpha=0.45)
@@ -112,8 +111,8 @@ def pretext_figure(path: Path, task: str, source: str) -> Drawing:
         arrays = {name: data[name] for name in data.files}
     images, n = arrays["images"], min(6, len(arrays["images"]))
     rows = {"classification": 1, "segmentation": 1, "selfsupervised": 3}[task]
-    figure, axes = figures._figure(7.0, 1.45 * rows + 0.35, rows=rows, columns=n)
-    with matplotlib.rc_context(figures._STYLE):
+    figure, axes = figures.new_figure(7.0, 1.45 * rows + 0.35, rows=rows, columns=n)
+    with matplotlib.rc_context(figures.STYLE):
         for axis in axes.flat:
             axis.axis("off")
         for k in range(n):
@@ -173,23 +172,15 @@ def cell_figure(path: Path, source: str, target: str) -> Drawing:
         subjects, images, truths, guesses = (data[k] for k in ("subjects", "images", "references", "predictions"))
     n = min(6, len(subjects))
     classes = study.CLASSES[target]
-    figure, axes = figures._figure(7.0, 2 * 7.0 / n * images.shape[1] / images.shape[2] + 0.7, rows=2, columns=n)
-    with matplotlib.rc_context(figures._STYLE):
+    figure, axes = figures.new_figure(7.0, 2 * 7.0 / n * images.shape[1] / images.shape[2] + 0.7, rows=2, columns=n)
+    with matplotlib.rc_context(figures.STYLE):
         for axis in axes.flat:
             axis.axis("off")
         for k in range(n):
-            axes[0, k].imshow(figures._overlay(images[k], truths[k], truths[k], classes))
-            axes[1, k].imshow(figures._overlay(images[k], truths[k], guesses[k], classes))
+            axes[0, k].imshow(figures.overlay(images[k], truths[k], truths[k], classes))
+            axes[1, k].imshow(figures.overlay(images[k], truths[k], guesses[k], classes))
             axes[0, k].set_title(str(subjects[k]), fontsize=8, fontweight="normal", loc="center")
-        if len(classes) == 1:
-            keys = [
-                Patch(color=HIT, label="found"),
-                Patch(color=FALSE, label="marked wrongly"),
-                Patch(color=MISSED, label="missed"),
-            ]
-        else:
-            keys = [Patch(color=to_rgb(figures.CLASS_COLOURS[c]), label=study.CLASS_TITLES[c]) for c in classes]
-        figure.legend(handles=keys, loc="outside lower center", ncols=3, fontsize=9)
+        figures.overlay_legend(figure, classes)
     caption = f"{TARGET_TITLES[target]} from {SOURCE_TITLES[source]}: reference (top) and prediction (bottom) of {n} test people, first row."
     return Drawing(figure, caption, f"{n} test people, one slice each, reference above prediction.")
 
@@ -231,8 +222,8 @@ def manifest_table(folder: Path) -> pd.DataFrame:
 def pairs_figure(pairs: Sequence[Any], limit: float, n: int = 6) -> Drawing:
     """The pictures of different sides that are most alike, pair by pair; only sets whose licence lets pictures be shown."""
     shown = sorted((p for p in pairs if p.publish), key=lambda p: -p.similarity)[:n]
-    figure, axes = figures._figure(7.0, 3.6 if shown else 1.0, rows=2 if shown else 1, columns=max(len(shown), 1))
-    with matplotlib.rc_context(figures._STYLE):
+    figure, axes = figures.new_figure(7.0, 3.6 if shown else 1.0, rows=2 if shown else 1, columns=max(len(shown), 1))
+    with matplotlib.rc_context(figures.STYLE):
         for axis in axes.flat:
             axis.axis("off")
         for k, pair in enumerate(shown):

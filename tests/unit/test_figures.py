@@ -100,7 +100,7 @@ def test_examples_are_chosen_by_rule(results: pd.DataFrame) -> None:
 
 def test_a_missed_a_false_and_a_found_pixel_look_different() -> None:
     image = np.full((2, 2), 100, np.uint8)
-    picture = figures._overlay(image, np.array([[1, 1], [0, 0]]), np.array([[1, 0], [1, 0]]), ("lesion",))
+    picture = figures.overlay(image, np.array([[1, 1], [0, 0]]), np.array([[1, 0], [1, 0]]), ("lesion",))
     assert len({tuple(pixel) for pixel in picture.reshape(-1, 3).round(3)}) == 4
 
 

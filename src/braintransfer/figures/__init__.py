@@ -11,7 +11,6 @@ import pandas as pd
 
 from braintransfer import tables
 from braintransfer.figures.base import (
-    _STYLE,
     CLASS_COLOURS,
     COLOURS,
     FALSE,
@@ -19,9 +18,11 @@ from braintransfer.figures.base import (
     KIND_TITLES,
     MARKERS,
     MISSED,
+    STYLE,
     Drawing,
-    _figure,
     marker,
+    new_figure,
+    overlay_legend,
     save,
 )
 from braintransfer.figures.curves import learning_curves_figure, read_histories
@@ -29,10 +30,10 @@ from braintransfer.figures.drawings import colours_figure, network_figure, overl
 from braintransfer.figures.pictures import (
     EXAMPLE_RULE,
     Example,
-    _overlay,
     choose_examples,
     examples_figure,
     montage_figure,
+    overlay,
     person_scores,
     read_examples,
 )
@@ -56,11 +57,12 @@ __all__ = [
     "KIND_TITLES",
     "MARKERS",
     "MISSED",
-    "_STYLE",
+    "STYLE",
     "Drawing",
     "Example",
-    "_figure",
-    "_overlay",
+    "new_figure",
+    "overlay",
+    "overlay_legend",
     "accuracy_figure",
     "choose_examples",
     "claims_figure",

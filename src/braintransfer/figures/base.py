@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import Patch
 
 from braintransfer.provenance import atomic_write_bytes, atomic_write_json
+from braintransfer.study import CLASS_TITLES, SOURCES
+from braintransfer.tables import SOURCE_TITLES
 
 #: One hue a domain (natural orange, MRI blue), one shade a task, grey for scratch, black for ImageNet. Orange and blue
 #: stay apart for every common kind of colour blindness; the marker says the task once more.
@@ -40,7 +43,7 @@ KIND_TITLES = {
     "composited": "Composited from real photographs",
     "real": "Real scans",
 }
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans", "Arial", "Helvetica"],
     "font.size": 11,
@@ -75,7 +78,7 @@ class Drawing:
         from PIL import Image
 
         raw = io.BytesIO()
-        with matplotlib.rc_context(_STYLE):
+        with matplotlib.rc_context(STYLE):
             _freeze(self.figure)
             self.figure.savefig(raw, format="png", dpi=120)
         small = io.BytesIO()
@@ -85,7 +88,7 @@ class Drawing:
     def svg(self) -> bytes:
         """The figure as SVG without date or random names: equal figures are equal bytes."""
         raw = io.BytesIO()
-        with matplotlib.rc_context(_STYLE):
+        with matplotlib.rc_context(STYLE):
             _freeze(self.figure)
             self.figure.savefig(raw, format="svg", dpi=150, metadata={"Date": None, "Creator": None})
         return raw.getvalue()
@@ -109,8 +112,10 @@ def save(drawing: Drawing, folder: Path, name: str) -> None:
     atomic_write_json(folder / f"{name}.json", {"caption": drawing.caption, "alt": drawing.alt})
 
 
-def _figure(width: float, height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, np.ndarray]:
-    with matplotlib.rc_context(_STYLE):
+def new_figure(
+    width: float, height: float, rows: int = 1, columns: int = 1, **options: Any
+) -> tuple[Figure, np.ndarray]:
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
         axes = figure.subplots(rows, columns, squeeze=False, **options)
     return figure, axes
@@ -120,27 +125,46 @@ def marker(source: str) -> str:
     return MARKERS.get(source, MARKERS.get(source.partition("-")[2], "o"))
 
 
-def _people(n: int) -> str:
+def people_words(n: int) -> str:
     return f"{n} person" if n == 1 else f"{n} people"
 
 
-def _seeds(n: int) -> str:
+def seeds_words(n: int) -> str:
     return f"{n} seed" if n == 1 else f"{n} seeds"
 
 
-def _kind(kinds: Mapping[str, str], target: str) -> str:
+def kind_words(kinds: Mapping[str, str], target: str) -> str:
     return KIND_TITLES.get(kinds.get(target, ""), kinds.get(target, "")) or "Kind of data not stated"
 
 
-def _of_target(summary: pd.DataFrame, target: str, metric: str) -> dict[str, dict[str, Any]]:
+def rows_of_target(summary: pd.DataFrame, target: str, metric: str) -> dict[str, dict[str, Any]]:
     part = summary[(summary["target"] == target) & (summary["metric"] == metric) & (summary["class"] == "")]
     return {str(row["source"]): {str(k): v for k, v in row.items()} for row in part.to_dict("records")}
 
 
-def _short(source: str) -> str:
+def short_title(source: str) -> str:
     return (
         source.replace("classification", "class.")
         .replace("segmentation", "segm.")
         .replace("selfsupervised", "self-sup.")
         .replace("natural", "nat.")
     )
+
+
+def source_legend(figure: Figure, axes: np.ndarray) -> None:
+    """One legend below all axes, the sources that any of them shows in the order of the study."""
+    handles = {h.get_label(): h for axis in axes.flat for h in axis.get_legend_handles_labels()[0]}
+    shown = [handles[SOURCE_TITLES[s]] for s in SOURCES if SOURCE_TITLES[s] in handles]
+    figure.legend(handles=shown, loc="outside lower center", ncols=2, fontsize=9)
+
+
+def overlay_legend(figure: Figure, classes: Sequence[str]) -> None:
+    """What the colours of `pictures.overlay` mean: hits and misses of one class, or the classes."""
+    keys = [
+        Patch(color=HIT, label="found"),
+        Patch(color=FALSE, label="marked wrongly"),
+        Patch(color=MISSED, label="missed"),
+    ]
+    if len(classes) > 1:
+        keys = [Patch(color=CLASS_COLOURS[c], label=CLASS_TITLES[c]) for c in classes]
+    figure.legend(handles=keys, loc="outside lower center", ncols=3, fontsize=9)

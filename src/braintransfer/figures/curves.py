@@ -9,7 +9,16 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
-from braintransfer.figures.base import _STYLE, COLOURS, Drawing, _figure, _kind, _seeds, marker
+from braintransfer.figures.base import (
+    COLOURS,
+    STYLE,
+    Drawing,
+    kind_words,
+    marker,
+    new_figure,
+    seeds_words,
+    source_legend,
+)
 from braintransfer.study import SOURCES, TARGETS
 from braintransfer.tables import SOURCE_TITLES, TARGET_TITLES, number
 
@@ -58,9 +67,9 @@ def learning_curves_figure(histories: pd.DataFrame, stage: str, kinds: Mapping[s
         else ["classification", "segmentation", "selfsupervised"]
     )
     groups = groups or [""]
-    figure, axes = _figure(6.2, 2.5 * len(groups) + 0.6, rows=len(groups))
+    figure, axes = new_figure(6.2, 2.5 * len(groups) + 0.6, rows=len(groups))
     ends = []
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         for axis, group in zip(axes[:, 0], groups, strict=True):
             for source in SOURCES:
                 lines = part[part["source"] == source]
@@ -82,18 +91,12 @@ def learning_curves_figure(histories: pd.DataFrame, stage: str, kinds: Mapping[s
             axis.set_title(TARGET_TITLES.get(group, group.replace("selfsupervised", "self-supervised")))
             axis.set_ylabel("training loss")
         axes[-1, 0].set_xlabel("training step")
-        handles = {h.get_label(): h for axis in axes[:, 0] for h in axis.get_legend_handles_labels()[0]}
-        figure.legend(
-            handles=[handles[SOURCE_TITLES[s]] for s in SOURCES if SOURCE_TITLES[s] in handles],
-            loc="outside lower center",
-            ncols=2,
-            fontsize=9,
-        )
+        source_legend(figure, axes)
     what = "fine-tuning on each target" if stage == "finetune" else "pre-training, one panel a task"
-    where = sorted({_kind(kinds, t) for t in groups}) if stage == "finetune" else []
+    where = sorted({kind_words(kinds, t) for t in groups}) if stage == "finetune" else []
     seeds = part["seed"].nunique()
     caption = (
-        f"Learning curves of {what}: training loss, mean over folds and {_seeds(seeds)}, smoothed over a "
+        f"Learning curves of {what}: training loss, mean over folds and {seeds_words(seeds)}, smoothed over a "
         "twenty-fifth of the steps. "
         + (f"{'; '.join(where)}. " if where else "Losses of different tasks have different units. ")
         + "A lower training loss is not a better score on people the network has not seen."

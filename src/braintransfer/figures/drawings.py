@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import FancyBboxPatch, Patch, Rectangle
 
-from braintransfer.figures.base import _STYLE, COLOURS, FALSE, HIT, MISSED, Drawing, _figure, marker
+from braintransfer.figures.base import COLOURS, FALSE, HIT, MISSED, STYLE, Drawing, marker, new_figure
 from braintransfer.study import SOURCES
 from braintransfer.tables import SOURCE_TITLES
 
@@ -26,9 +26,9 @@ def _box(
 
 def network_figure(encoder: str = "tf_efficientnet_lite0") -> Drawing:
     """The network: what is transferred (encoder) and what starts alike in every source (decoder, head)."""
-    figure, axes = _figure(6.2, 4.0)
+    figure, axes = new_figure(6.2, 4.0)
     axis = axes[0, 0]
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         axis.axis("off")
         axis.set_xlim(0, 10)
         axis.set_ylim(-0.2, 6.6)
@@ -78,9 +78,9 @@ def overlap_figure() -> Drawing:
     both = int((truth & guess).sum())
     dice = 2 * both / int(truth.sum() + guess.sum())
     iou = both / int((truth | guess).sum())
-    figure, axes = _figure(6.2, 3.9)
+    figure, axes = new_figure(6.2, 3.9)
     axis = axes[0, 0]
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         axis.axis("off")
         axis.set_xlim(0, 16)
         axis.set_ylim(9.6, 1)
@@ -107,9 +107,9 @@ def overlap_figure() -> Drawing:
 
 def colours_figure() -> Drawing:
     """The key to colours and markers that every figure uses."""
-    figure, axes = _figure(6.2, 2.1)
+    figure, axes = new_figure(6.2, 2.1)
     axis = axes[0, 0]
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         axis.axis("off")
         handles = [
             Line2D(

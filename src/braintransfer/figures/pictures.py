@@ -12,11 +12,21 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 
 from braintransfer import tables
-from braintransfer.figures.base import _STYLE, CLASS_COLOURS, FALSE, HIT, KIND_TITLES, MISSED, Drawing, _figure, _short
-from braintransfer.study import CLASS_TITLES, CLASSES, HEADLINE, SOURCES
+from braintransfer.figures.base import (
+    CLASS_COLOURS,
+    FALSE,
+    HIT,
+    KIND_TITLES,
+    MISSED,
+    STYLE,
+    Drawing,
+    new_figure,
+    overlay_legend,
+    short_title,
+)
+from braintransfer.study import CLASSES, HEADLINE, SOURCES
 from braintransfer.tables import METRIC_TITLES, SOURCE_TITLES, TARGET_TITLES, number
 
 
@@ -34,10 +44,10 @@ def _mosaic(
     point = (columns * (width + gap)) / (inches * 72)  # pixels of the mosaic in one typographic point
     head = int(11 * point * title_lines + 5 * point)
     canvas = np.ones((rows * (height + head + gap), columns * (width + gap) - gap, 3))
-    figure, axes = _figure(inches, inches * canvas.shape[0] / canvas.shape[1] + 0.35)
+    figure, axes = new_figure(inches, inches * canvas.shape[0] / canvas.shape[1] + 0.35)
     axis: Axes = axes[0, 0]
     corners = []
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         for k, (picture, title) in enumerate(zip(pictures, titles, strict=True)):
             top, left = (k // columns) * (height + head + gap) + head, (k % columns) * (width + gap)
             canvas[top : top + height, left : left + width] = np.clip(picture, 0, 1)
@@ -98,7 +108,7 @@ def choose_examples(results: pd.DataFrame, target: str, available: Sequence[str]
     return chosen
 
 
-def _overlay(image: np.ndarray, reference: np.ndarray, prediction: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:
+def overlay(image: np.ndarray, reference: np.ndarray, prediction: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:
     """RGB (H, W, 3) in 0..1. One class: hit, false, missed in three colours. Several: the classes predicted."""
     grey = np.repeat(image[..., None].astype(float) / 255, 3, axis=2)
     layers: list[tuple[np.ndarray, str]]
@@ -140,23 +150,15 @@ def examples_figure(
     having = [source for source in SOURCES if subject in examples.get(source, {})]
     image, reference, _ = examples[having[0]][subject]
     panels: list[tuple[str, str, np.ndarray]] = [("scan", "", np.repeat(image[..., None] / 255.0, 3, axis=2))]
-    panels.append(("reference", "", _overlay(image, reference, reference, classes)))
+    panels.append(("reference", "", overlay(image, reference, reference, classes)))
     for source in having:
         panels.append(
-            (_short(source), number(scores.get(source, math.nan)), _overlay(*examples[source][subject], classes))
+            (short_title(source), number(scores.get(source, math.nan)), overlay(*examples[source][subject], classes))
         )
     titles = [f"{name}\n{score_text}" if score_text else name for name, score_text, _ in panels]
     figure = _mosaic([picture for _, _, picture in panels], titles, columns=5, title_lines=2)[0]
-    with matplotlib.rc_context(_STYLE):
-        if len(classes) == 1:
-            keys = [
-                Patch(color=HIT, label="hit"),
-                Patch(color=FALSE, label="false"),
-                Patch(color=MISSED, label="missed"),
-            ]
-        else:
-            keys = [Patch(color=CLASS_COLOURS[c], label=CLASS_TITLES[c]) for c in classes]
-        figure.legend(handles=keys, loc="outside lower center", ncols=3, fontsize=9)
+    with matplotlib.rc_context(STYLE):
+        overlay_legend(figure, classes)
     caption = (
         f"{TARGET_TITLES[target]}: {why}. {KIND_TITLES.get(kind, kind)}. One axial slice, the subject's right on "
         "the left, seed 0; "

@@ -14,16 +14,17 @@ from matplotlib.patches import Patch
 
 from braintransfer import tables
 from braintransfer.figures.base import (
-    _STYLE,
     COLOURS,
+    STYLE,
     Drawing,
-    _figure,
-    _kind,
-    _of_target,
-    _people,
-    _seeds,
-    _short,
+    kind_words,
     marker,
+    new_figure,
+    people_words,
+    rows_of_target,
+    seeds_words,
+    short_title,
+    source_legend,
 )
 from braintransfer.study import HEADLINE, SOURCES, TARGETS
 from braintransfer.tables import METRIC_TITLES, SOURCE_TITLES, TARGET_TITLES, number
@@ -34,7 +35,7 @@ def _dots(
     axis: Axes, results: pd.DataFrame, summary: pd.DataFrame, target: str, metric: str, baselines: pd.DataFrame | None
 ) -> dict[str, dict[str, Any]]:
     """One row a source: every subject's point (mean over seeds), the mean and its 95 % interval."""
-    rows = _of_target(summary, target, metric)
+    rows = rows_of_target(summary, target, metric)
     results = results[(results["target"] == target) & (results["metric"] == metric)]
     shown = [source for source in SOURCES if source in rows]
     for place, source in enumerate(shown):
@@ -76,7 +77,7 @@ def _dots(
     axis.set_ylim(len(shown) - 0.45, -0.55)
     axis.grid(axis="y", visible=False)
     if baselines is not None and len(baselines):
-        marks = _of_target(baselines, target, metric)
+        marks = rows_of_target(baselines, target, metric)
         for name, style in (("prior_map", ":"), ("threshold", "-."), ("ceiling", "--")):
             if name in marks and math.isfinite(marks[name]["mean"]):
                 axis.axvline(
@@ -107,7 +108,7 @@ def _sizes(rows: Mapping[str, Mapping[str, Any]]) -> str:
     if not rows:
         return "nobody tested"
     people, seeds = (max(int(r[name]) for r in rows.values()) for name in ("n", "seeds"))
-    return f"{_people(people)} tested, {_seeds(seeds)}"
+    return f"{people_words(people)} tested, {seeds_words(seeds)}"
 
 
 def accuracy_figure(
@@ -124,9 +125,9 @@ def accuracy_figure(
     """
     metric = metric or HEADLINE[target]
     summary = tables.summarise(results, [metric], targets=[target])
-    figure, axes = _figure(6.2, 3.9)
+    figure, axes = new_figure(6.2, 3.9)
     axis = axes[0, 0]
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         rows = _dots(axis, results, summary, target, metric, baselines)
         axis.set_xlabel(METRIC_TITLES[metric])
         if metric != "fp_per_scan":
@@ -140,7 +141,7 @@ def accuracy_figure(
         else ""
     )
     caption = (
-        f"{TARGET_TITLES[target]}: {title} after fine-tuning from each source. {_kind(kinds, target)}; {_sizes(rows)}. "
+        f"{TARGET_TITLES[target]}: {title} after fine-tuning from each source. {kind_words(kinds, target)}; {_sizes(rows)}. "
         "Small points: one person each, mean over seeds. Large mark and bar: mean and its 95 % interval over "
         f"people and seeds.{lines}"
     )
@@ -152,9 +153,9 @@ def accuracy_figure(
 def overview_figure(results: pd.DataFrame, kinds: Mapping[str, str], baselines: pd.DataFrame | None = None) -> Drawing:
     """The answer in one picture: all targets, all sources, headline metric."""
     present = [target for target in TARGETS if (results["target"] == target).any()]
-    figure, axes = _figure(6.2, 2.75 * max(len(present), 1), rows=max(len(present), 1))
+    figure, axes = new_figure(6.2, 2.75 * max(len(present), 1), rows=max(len(present), 1))
     alts, sizes = [], []
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         for axis, target in zip(axes[:, 0], present, strict=False):
             metric = HEADLINE[target]
             summary = tables.summarise(results, [metric], targets=[target])
@@ -164,7 +165,7 @@ def overview_figure(results: pd.DataFrame, kinds: Mapping[str, str], baselines: 
             alts.append(f"{TARGET_TITLES[target]}, {METRIC_TITLES[metric]}: {_spoken(rows)}.")
             sizes.append(
                 f"{tables.TARGET_WORDS[target]}: {_sizes(rows)} "
-                f"({_kind(kinds, target)[0].lower()}{_kind(kinds, target)[1:]})"
+                f"({kind_words(kinds, target)[0].lower()}{kind_words(kinds, target)[1:]})"
             )
     lines = (
         " Vertical lines: prior map (dotted), one threshold (dash-dotted), resolution ceiling (dashed)."
@@ -184,10 +185,10 @@ def overview_figure(results: pd.DataFrame, kinds: Mapping[str, str], baselines: 
 
 def detection_figure(results: pd.DataFrame, target: str, kinds: Mapping[str, str]) -> Drawing:
     """Lesion detection on one target: sensitivity (primary) above false positives a scan."""
-    figure, axes = _figure(6.2, 6.6, rows=2)
+    figure, axes = new_figure(6.2, 6.6, rows=2)
     spoken = []
     rows: dict[str, dict[str, Any]] = {}
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         for axis, metric in zip(axes[:, 0], ("lesion_sensitivity", "fp_per_scan"), strict=True):
             summary = tables.summarise(results, [metric], targets=[target])
             found = _dots(axis, results, summary, target, metric, None)
@@ -197,7 +198,7 @@ def detection_figure(results: pd.DataFrame, target: str, kinds: Mapping[str, str
         _limits(axes[0, 0])
     caption = (
         f"{TARGET_TITLES[target]}: share of lesions found in each person (above) and false positives a scan (below). "
-        f"{_kind(kinds, target)}; {_sizes(rows)}. Lesions are 26-connected, at least 3 mm³; found means at least "
+        f"{kind_words(kinds, target)}; {_sizes(rows)}. Lesions are 26-connected, at least 3 mm³; found means at least "
         "10 % covered. "
         "Small points: one person each, mean over seeds. Large mark and bar: mean and its 95 % interval."
     )
@@ -209,10 +210,10 @@ def froc_figure(froc: pd.DataFrame, target: str, kinds: Mapping[str, str]) -> Dr
 
     froc: columns target, source, threshold, sensitivity, fp_per_scan (means over subjects and seeds).
     """
-    figure, axes = _figure(6.2, 4.6)
+    figure, axes = new_figure(6.2, 4.6)
     axis = axes[0, 0]
     part = froc[froc["target"] == target]
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         for source in SOURCES:
             line = part[part["source"] == source].sort_values("threshold")
             if len(line):
@@ -230,7 +231,7 @@ def froc_figure(froc: pd.DataFrame, target: str, kinds: Mapping[str, str]) -> Dr
         figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9)
     caption = (
         f"{TARGET_TITLES[target]}: lesion sensitivity against false positives a scan (FROC). "
-        f"{_kind(kinds, target)}. Each mark is one "
+        f"{kind_words(kinds, target)}. Each mark is one "
         "probability threshold; means over people and seeds. The study's own threshold is .5."
     )
     return Drawing(
@@ -244,18 +245,18 @@ def samples_figure(results: pd.DataFrame, kinds: Mapping[str, str]) -> Drawing:
     """Headline accuracy against the number of unique pre-training images (log axis; scratch at the left edge)."""
     kept = results[(results["arm"] == "main") | results["arm"].str.startswith("size_")]
     present = [t for t in TARGETS if (kept["target"] == t).any()]
-    figure, axes = _figure(6.2, 2.6 * max(len(present), 1) + 0.6, rows=max(len(present), 1))
+    figure, axes = new_figure(6.2, 2.6 * max(len(present), 1) + 0.6, rows=max(len(present), 1))
     sizes = sorted({int(n) for n in kept["n_source"] if n > 0})
     zero = (sizes[0] if sizes else 10) / 4
     spoken = []
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         for axis, target in zip(axes[:, 0], present, strict=False):
             metric = HEADLINE[target]
             for source in SOURCES:
                 cell = kept[(kept["source"] == source) & (kept["target"] == target)]
                 points = []
                 for (arm, n_source), _ in cell.groupby(["arm", "n_source"]):
-                    row = _of_target(
+                    row = rows_of_target(
                         tables.summarise(cell, [metric], targets=[target], arm=str(arm)), target, metric
                     ).get(source)
                     if row and math.isfinite(row["mean"]):
@@ -291,14 +292,8 @@ def samples_figure(results: pd.DataFrame, kinds: Mapping[str, str]) -> Drawing:
             axis.set_xticks(ticks, ["0", *[f"{t:,}" for t in ticks[1:]]])
             axis.minorticks_off()
         axes[-1, 0].set_xlabel("unique pre-training images (logarithmic)")
-        handles = {h.get_label(): h for axis in axes[:, 0] for h in axis.get_legend_handles_labels()[0]}
-        figure.legend(
-            handles=[handles[SOURCE_TITLES[s]] for s in SOURCES if SOURCE_TITLES[s] in handles],
-            loc="outside lower center",
-            ncols=2,
-            fontsize=9,
-        )
-    where = "; ".join(dict.fromkeys(_kind(kinds, t) for t in present))
+        source_legend(figure, axes)
+    where = "; ".join(dict.fromkeys(kind_words(kinds, t) for t in present))
     caption = (
         f"Accuracy against the number of unique pre-training images. {where}. Mark and bar: mean and its 95 % "
         "interval over people and "
@@ -311,10 +306,10 @@ def samples_figure(results: pd.DataFrame, kinds: Mapping[str, str]) -> Drawing:
 def claims_figure(contrasts: Sequence[Mapping[str, Any]], kinds: Mapping[str, str]) -> Drawing:
     """The contrasts of `claims.json` as a forest: estimate, interval, margin; entries without estimate stay out."""
     rows = [c for c in contrasts if isinstance(c.get("estimate"), int | float) and math.isfinite(c["estimate"])]
-    figure, axes = _figure(6.4, 0.34 * max(len(rows), 1) + 1.3)
+    figure, axes = new_figure(6.4, 0.34 * max(len(rows), 1) + 1.3)
     axis = axes[0, 0]
     labels, spoken = [], []
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         for place, c in enumerate(rows):
             colour = COLOURS.get(str(c["B"]), "#333333")
             low, high = (float(v) if isinstance(v, int | float) else math.nan for v in (c.get("lower"), c.get("upper")))
@@ -333,14 +328,14 @@ def claims_figure(contrasts: Sequence[Mapping[str, Any]], kinds: Mapping[str, st
                 markeredgecolor="white",
                 zorder=4,
             )
-            labels.append(f"{c['claim']} · {c['target']} · {_short(str(c['A']))} − {_short(str(c['B']))}")
+            labels.append(f"{c['claim']} · {c['target']} · {short_title(str(c['A']))} − {short_title(str(c['B']))}")
             spoken.append(f"{labels[-1]}: {tables.with_interval(float(c['estimate']), low, high, 3)}")
         axis.axvline(0, color="#333333", linewidth=1)
         axis.set_yticks(range(len(rows)), labels, fontsize=8)
         axis.set_ylim(len(rows) - 0.4, -0.6)
         axis.grid(axis="y", visible=False)
         axis.set_xlabel("difference in the metric named in the table")
-    where = "; ".join(dict.fromkeys(_kind(kinds, str(c["target"])) for c in rows if str(c["target"]) in kinds))
+    where = "; ".join(dict.fromkeys(kind_words(kinds, str(c["target"])) for c in rows if str(c["target"]) in kinds))
     caption = (
         "Every contrast of the three claims: A minus B with its interval (95 %; claim 2: 90 %). "
         f"{where + '. ' if where else ''}Grey band: the margin that was "
@@ -362,10 +357,10 @@ def robustness_figure(choices: pd.DataFrame, kinds: Mapping[str, str]) -> Drawin
     plain = plain.where(plain.isin(list(VERDICT_COLOURS)), "not run")
     table = choices.assign(verdict=plain)
     bars = list(table.groupby(["claim", "target"], sort=False))
-    figure, axes = _figure(6.2, 0.34 * max(len(bars), 1) + 1.3)
+    figure, axes = new_figure(6.2, 0.34 * max(len(bars), 1) + 1.3)
     axis = axes[0, 0]
     labels, spoken = [], []
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         for place, ((claim, target), part) in enumerate(bars):
             left = 0.0
             said = []
@@ -389,7 +384,7 @@ def robustness_figure(choices: pd.DataFrame, kinds: Mapping[str, str]) -> Drawin
         keys = [Patch(color=colour, label=verdict) for verdict, colour in VERDICT_COLOURS.items()]
         figure.legend(handles=keys, loc="outside lower center", ncols=4, fontsize=9)
     n = int(table.groupby(["claim", "target"]).size().max()) if len(table) else 0
-    where = "; ".join(dict.fromkeys(_kind(kinds, t) for t in TARGETS if t in kinds))
+    where = "; ".join(dict.fromkeys(kind_words(kinds, t) for t in TARGETS if t in kinds))
     caption = (
         f"How far the answer to each claim hangs on our choices: share of {n} choices (scoring, metric, half, planned or "
         f"double margin) in which each verdict holds. {where}. Dot: the rules as fixed. On simulated data these are "

@@ -28,7 +28,7 @@ from matplotlib.colors import ListedColormap
 from scipy import ndimage
 
 from braintransfer import metrics
-from braintransfer.figures.base import FALSE, HIT, MISSED, Drawing, _figure
+from braintransfer.figures.base import FALSE, HIT, MISSED, Drawing, new_figure
 from braintransfer.provenance import peak_memory_mb
 
 Voxel = tuple[int, ...]
@@ -258,7 +258,7 @@ def cases(n: int, seed: int = 0) -> Iterator[Case]:
 
 def masks_figure(seed: int = 0) -> Drawing:
     """The middle slice (along the shortest axis) of one case of each kind."""
-    figure, axes = _figure(7.2, 4.6, 3, 7)
+    figure, axes = new_figure(7.2, 4.6, 3, 7)
     colours = ["#222222", FALSE, MISSED, HIT]  # neither, prediction only, reference only, both
     for axis, case in zip(axes.ravel(), cases(len(KINDS), seed), strict=True):
         both = case.pred + 2 * case.truth.astype(int)

@@ -6,7 +6,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
-from braintransfer.figures.base import _STYLE, CLASS_COLOURS, COLOURS, FALSE, Drawing, _figure
+from braintransfer.figures.base import CLASS_COLOURS, COLOURS, FALSE, STYLE, Drawing, new_figure
 from braintransfer.proofs.worlds import MARGIN, NOTHING, QUANTITIES
 from braintransfer.provenance import project_root
 
@@ -24,10 +24,10 @@ def coverage_figure(coverage: pd.DataFrame) -> Drawing:
     """Coverage of every 95 % interval; coverage: `worlds.coverage_table`."""
     sizes = [("5 seeds", coverage["seeds"] == 5), ("3 seeds", (coverage["seeds"] == 3) & (coverage["people"] > 6))]
     sizes.append(("6 people, 3 seeds", coverage["people"] == 6))
-    figure, axes = _figure(6.2, 6.4)
+    figure, axes = new_figure(6.2, 6.4)
     axis = axes[0, 0]
     labels: list[str] = []
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         axis.axvspan(93, 97, color="#dddddd", zorder=0)
         axis.axvline(95, color="#555555", linewidth=1)
         for i, quantity in enumerate(QUANTITIES):
@@ -41,7 +41,7 @@ def coverage_figure(coverage: pd.DataFrame) -> Drawing:
                     axis.scatter(here["95 % covers"], place, s=20, marker=mark, color=colour, label=name, zorder=3)
         axis.set_yticks(range(len(labels)), labels, fontsize=9)
         axis.set_ylim(len(labels) - 0.4, -0.6)
-        axis.set_xlabel("worlds in which the 95 % interval holds the truth (%)")
+        axis.set_xlabel("worlds whose interval holds the truth (%)")
         figure.legend(loc="outside lower center", ncols=4, title="spread made by")
     five = coverage[coverage["seeds"] == 5]["95 % covers"]
     three = coverage[sizes[1][1]]["95 % covers"]
@@ -64,10 +64,10 @@ def rules_figure(rules: pd.DataFrame) -> Drawing:
 
     rules: `worlds.rules_table` of the study's worlds.
     """
-    figure, axes = _figure(6.2, 6.4, 2, 1, height_ratios=(1, 1.4))
+    figure, axes = new_figure(6.2, 6.4, 2, 1, height_ratios=(1, 1.4))
     level, power = axes[:, 0]
     worst = {}
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         level.axvline(5, color="#555555", linewidth=1)
         rows = [(question, claim) for question in (NOTHING, MARGIN) for claim in _CLAIMS]
         for y, (question, claim) in enumerate(rows):

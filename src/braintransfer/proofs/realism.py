@@ -22,7 +22,7 @@ from skimage.measure import marching_cubes, mesh_surface_area
 
 from braintransfer import recipes, simulate, volumes
 from braintransfer.errors import BadInput
-from braintransfer.figures.base import _STYLE, HIT, Drawing, _figure
+from braintransfer.figures.base import HIT, STYLE, Drawing, new_figure
 from braintransfer.provenance import files_digest, project_root
 from braintransfer.recipes.files import match_files, scan_files
 from braintransfer.recipes.scans import read_subject_scan
@@ -668,9 +668,9 @@ def distributions_figure(part: str, table: pd.DataFrame | None = None) -> Drawin
     panels = list(table.groupby(["what", "real_set", "simulated_set"], sort=False))
     columns = 3
     rows = -(-len(panels) // columns)
-    figure, axes = _figure(9.0, 2.5 * rows + 0.4, rows, columns)
+    figure, axes = new_figure(9.0, 2.5 * rows + 0.4, rows, columns)
     words = []
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         for axis, (key, panel) in zip(axes.ravel(), panels, strict=False):
             what, real_set, simulated_set = (str(k) for k in key)  # type: ignore[attr-defined]
             medians = {}
@@ -755,9 +755,9 @@ def pictures_figure(sheet: np.ndarray | None = None) -> Drawing:
     if sheet is None:
         sheet = np.asarray(Image.open(project_root() / "book" / "proof" / "simulators_pictures.png").convert("RGB"))
     height = sheet.shape[0] // len(PICTURE_ROWS)
-    figure, axes = _figure(7.4, 7.4 * sheet.shape[0] / sheet.shape[1] * 0.86)
+    figure, axes = new_figure(7.4, 7.4 * sheet.shape[0] / sheet.shape[1] * 0.86)
     axis = axes[0, 0]
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         axis.imshow(sheet, interpolation="nearest")
         axis.grid(False)
         axis.set_xticks([])
