@@ -346,36 +346,6 @@ def _save_pairs(path: Path, pairs: list[Pair]) -> None:
     atomic_write_bytes(path, buffer.getvalue())
 
 
-def for_reading(leaks: pd.DataFrame) -> pd.DataFrame:
-    """leaks.csv as a reader meets it: a row for each two data sets (or one with itself), a column for each kind."""
-    titles = {
-        "subject": "people",
-        "session": "sessions",
-        "site": "sites",
-        "mask": "lesion masks",
-        "picture": "pictures",
-    }
-    rows = []
-    for (a, b), part in leaks.groupby(["A", "B"], sort=False):
-        row = {"between": f"the parts of {a}" if a == b else f"{a} and {b}"}
-        for kind in KINDS:
-            of = part[part["kind"] == kind]
-            row[titles[kind]] = (
-                f"{of['found'].astype(int).sum()} of {of['compared'].astype(int).sum():,}" if len(of) else ""
-            )
-        row["nearest pictures"] = f"{pd.to_numeric(part['nearest']).max():.2f}"
-        row["allowed, since"] = "; ".join(dict.fromkeys(part.loc[part["verdict"] == "allowed", "why"]))
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def planted_for_reading(planted: pd.DataFrame) -> pd.DataFrame:
-    """planted.csv as a reader meets it: a row a disguise, a column a set: how many were found, and the least similarity."""
-    cells = [f"{r.found} of {r.planted} (≥ {float(r.least):.2f})" for r in planted.itertuples()]
-    wide = planted.assign(cell=cells).pivot(index="disguise", columns="set", values="cell")
-    return wide.loc[planted["disguise"].unique()].rename_axis(None, axis=1).reset_index()
-
-
 def finish(settings: AuditSettings, found: Audit) -> Path:
     """Write the manifest of the audit, after its picture."""
     write_manifest(

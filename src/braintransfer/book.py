@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from braintransfer import audit, figures, near_duplicates, tables
+from braintransfer import figures, near_duplicates, tables
 from braintransfer.errors import BadInput
 from braintransfer.proofs import drawings as proof_drawings
 from braintransfer.provenance import read_manifest
@@ -230,7 +230,7 @@ def _last_change(run: Path) -> tuple[float, str]:
 
 def find_runs(root: Path, profile: str | None, reference: bool) -> list[Run]:
     """The runs to show, the one for the first page first: real before simulated, reference before the reader's own."""
-    own = [p for p in (root / "runs").glob("*") if p.is_dir() and p.name == (profile or p.name) and p.name != "proof"]
+    own = [p for p in (root / "runs").glob("*") if p.is_dir() and p.name != "proof" and profile in (None, p.name)]
     own = sorted(own, key=_last_change)[-1:]
     if profile is not None and not own and not (root / "notebooks" / "profiles" / f"{profile}.yaml").is_file():
         raise BadInput(
@@ -252,6 +252,14 @@ def _figure_block(drawn: Mapping[str, str], label: str, *, width: str = "100%", 
         f":::{{figure}} {place}/{drawn['file']}\n:name: fig-{label}\n:alt: {_one_line(drawn['alt'])}\n:width: "
         f"{width}\n\n"
         f"{_one_line(drawn['caption'])}{made} {links}\n:::\n"
+    )
+
+
+def _table_block(name: str, label: str, caption: str, shown: str = "") -> str:
+    """The directive of tables/`name`.csv, shown from another file of that folder where the page wants other spaces."""
+    return (
+        f":::{{csv-table}} {_one_line(caption)}\n:name: tab-{label.replace('_', '-')}\n:file: tables/{shown or name}.csv\n"
+        f":header-rows: 1\n:class: wide\n:::\n\n{{download}}`This table as CSV <tables/{name}.csv>`\n"
     )
 
 
@@ -328,10 +336,7 @@ class PageMaker:
                 f"{kept} is missing; run `braintransfer prove` and copy its table there, or take its page out"
             )
         shutil.copyfile(kept, place / kept.name)
-        return (
-            f":::{{csv-table}} {_one_line(caption)}\n:name: tab-proof-{name.replace('_', '-')}\n:file: tables/{name}.csv\n"
-            f":header-rows: 1\n:class: wide\n:::\n\n{{download}}`This table as CSV <tables/{name}.csv>`\n"
-        )
+        return _table_block(name, f"proof-{name}", caption)
 
     def run_pages(self, run: Run) -> None:
         """Every results page of a run for which there is something to show."""
@@ -357,10 +362,10 @@ class PageMaker:
             "kind": kind_of,
             "one_by_one": one_by_one,
             "learned": _learned,
-            "leaks_frame": audit.for_reading,
-            "planted_frame": audit.planted_for_reading,
+            "leaks_frame": tables.leaks_for_reading,
+            "planted_frame": tables.planted_for_reading,
             "near": near_duplicates,
-            "fair_frame": _fairness,
+            "fair_frame": tables.fairness_for_reading,
             "sources_frame": _sources,
             "source_sets": _source_sets,
             "targets_frame": _targets,
@@ -383,12 +388,7 @@ class PageMaker:
         # on the page a line may break between a name's words, but not inside "0.62 (0.55 to 0.69)"
         unbroken = re.sub(r"[−\d.]+ \([^()\n]* to [^()\n]*\)", lambda found: found[0].replace(" ", "\u00a0"), text)
         (folder / f"{name}.shown.csv").write_text(unbroken, encoding="utf-8", newline="\n")
-        label = f"tab-{run.slug}-{name.replace('_', '-')}"
-        return (
-            f":::{{csv-table}} {_one_line(caption)}\n:name: {label}\n:file: "
-            f"tables/{name}.shown.csv\n:header-rows: 1\n:class: wide\n:::\n\n"
-            f"{{download}}`This table as CSV <tables/{name}.csv>`\n"
-        )
+        return _table_block(name, f"{run.slug}-{name}", caption, shown=f"{name}.shown")
 
     def stage_pages(self, run: Run) -> None:
         """The executed notebooks of a run as pages, grouped, with an overview of what ran."""
@@ -539,24 +539,6 @@ def _learned(frame: pd.DataFrame) -> pd.DataFrame:
         value=[tables.number(v, 3) for v in means["value"]],
     )
     return means.assign(measure=[str(m).replace("_", " ") for m in means["measure"]])
-
-
-def _fairness(frame: pd.DataFrame | None) -> pd.DataFrame | None:
-    """fairness.csv as a reader meets it: an item a row, how many trainings agree on it among all their sources."""
-    if frame is None or not len(frame):
-        return None
-    rows = []
-    for (training, item), part in frame.groupby(["training", "item"], sort=False):
-        right = "differs" if (part["verdict"] == "differs").any() else "equal"
-        rows.append(
-            {
-                "training": training,
-                "what": item,
-                "must be": "another for each source" if right == "differs" else "the same for all sources",
-                "is so in": f"{int((part['verdict'] == right).sum())} of {len(part)}",
-            }
-        )
-    return pd.DataFrame(rows)
 
 
 def _contrasts(contrasts: list[dict[str, Any]]) -> pd.DataFrame:

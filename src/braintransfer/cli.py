@@ -29,7 +29,7 @@ from braintransfer.provenance import (
     read_manifest,
     sha256_file,
 )
-from braintransfer.settings import PROOFS, Profile, profile_names, read_parameters, read_profile
+from braintransfer.settings import PROOFS, Profile, profile_names, read_profile
 
 ERROR_FILE = "error.txt"
 RUNNING_FILE = ".running"
@@ -325,8 +325,6 @@ def execute(stage: plan.Stage, run: Path) -> int:
             os.environ[name] = threads
     message, bad_input = "", False
     try:
-        if not stage.name.startswith("prove_"):  # these keep their notebook's own values where none is given
-            read_parameters(stage.name, stage.parameters)
         # papermill chooses a file format by the name's ending; it writes in place after every cell, so: a part, then rename
         working = part.with_name(part.name + ".ipynb")
         papermill.execute_notebook(

@@ -477,3 +477,50 @@ def read_table(path: Path) -> pd.DataFrame:
         elif name in ("n", "seeds", "left_out"):
             frame[name] = frame[name].astype(int)
     return frame
+
+
+# -------------------------------------------------------------------------------------------------------------- audits
+def leaks_for_reading(leaks: pd.DataFrame) -> pd.DataFrame:
+    """leaks.csv as a reader meets it: a row for each two data sets (or one with itself), a column for each kind."""
+    titles = {
+        "subject": "people",
+        "session": "sessions",
+        "site": "sites",
+        "mask": "lesion masks",
+        "picture": "pictures",
+    }
+    rows = []
+    for (a, b), part in leaks.groupby(["A", "B"], sort=False):
+        row = {"between": f"the parts of {a}" if a == b else f"{a} and {b}"}
+        for kind, title in titles.items():
+            of = part[part["kind"] == kind]
+            row[title] = f"{of['found'].astype(int).sum()} of {of['compared'].astype(int).sum():,}" if len(of) else ""
+        row["nearest pictures"] = f"{pd.to_numeric(part['nearest']).max():.2f}"
+        row["allowed, since"] = "; ".join(dict.fromkeys(part.loc[part["verdict"] == "allowed", "why"]))
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def planted_for_reading(planted: pd.DataFrame) -> pd.DataFrame:
+    """planted.csv as a reader meets it: a row a disguise, a column a set: how many were found, and the least similarity."""
+    cells = [f"{r.found} of {r.planted} (≥ {float(r.least):.2f})" for r in planted.itertuples()]
+    wide = planted.assign(cell=cells).pivot(index="disguise", columns="set", values="cell")
+    return wide.loc[planted["disguise"].unique()].rename_axis(None, axis=1).reset_index()
+
+
+def fairness_for_reading(frame: pd.DataFrame | None) -> pd.DataFrame | None:
+    """fairness.csv as a reader meets it: an item a row, how many trainings agree on it among all their sources."""
+    if frame is None or not len(frame):
+        return None
+    rows = []
+    for (training, item), part in frame.groupby(["training", "item"], sort=False):
+        right = "differs" if (part["verdict"] == "differs").any() else "equal"
+        rows.append(
+            {
+                "training": training,
+                "what": item,
+                "must be": "another for each source" if right == "differs" else "the same for all sources",
+                "is so in": f"{int((part['verdict'] == right).sum())} of {len(part)}",
+            }
+        )
+    return pd.DataFrame(rows)

@@ -14,7 +14,8 @@ import pytest
 from heads import SHAPE, head_slices, photographs
 
 from braintransfer import audit as module
-from braintransfer.audit import audit, finish, for_reading, person
+from braintransfer import tables
+from braintransfer.audit import audit, finish, person
 from braintransfer.errors import BadInput
 from braintransfer.near_duplicates import DISGUISES
 from braintransfer.provenance import read_manifest, write_manifest
@@ -126,7 +127,7 @@ def test_clean_data_pass_and_every_promise_was_looked_at(run: Any, tmp_path: Pat
     finish(AuditSettings(read_from=str(tmp_path), write_to=str(tmp_path)), found)
     manifest = read_manifest(tmp_path / "audit")
     assert manifest is not None and set(manifest["inputs"]) == {f"data/{name}" for name in world()}
-    shown = for_reading(pd.read_csv(tmp_path / "audit" / "leaks.csv", keep_default_na=False))
+    shown = tables.leaks_for_reading(pd.read_csv(tmp_path / "audit" / "leaks.csv", keep_default_na=False))
     assert list(shown["between"][:2]) == ["the parts of mri", "the parts of natural"]
 
 
