@@ -107,11 +107,8 @@ _ALIKE = {
     "threads": "threads", "store": "data set", "people": "training people", "outside": "decoder and head at the start",
     "code": "code",
 }  # fmt: skip
-#: The tasks of a domain have networks and people of their own, and the damage of the self-supervised one takes its random
-#: numbers from the stream of the views, so that from the second batch on its views are others.
-_ALIKE_TASKS = {"first_view": "first batch as seen"} | {
-    k: v for k, v in _ALIKE.items() if k not in ("views", "people", "outside", "code")
-}
+#: The tasks of a domain have networks and code of their own, and no people.
+_ALIKE_TASKS = {k: v for k, v in _ALIKE.items() if k not in ("people", "outside", "code")}
 #: What must differ: the bytes of the encoder that a fine-tuning starts from (files differ by their headers alone).
 _START = "start"
 

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from braintransfer import evaluate, study
 from braintransfer.errors import BadInput
-from braintransfer.fairness import training_facts
+from braintransfer.fairness import BATCHES, training_facts
 from braintransfer.machine import Machine, load_or_measure
 from braintransfer.network import build_unet, digest
 from braintransfer.provenance import (
@@ -34,9 +34,11 @@ from braintransfer.provenance import (
 from braintransfer.settings import FinetuneSettings
 from braintransfer.store import Store, open_store
 from braintransfer.training import (
+    PRIOR_BATCHES,
     History,
     Schedule,
     batch_order,
+    first_batches,
     fit,
     segmentation_batch,
     segmentation_loss,
@@ -163,9 +165,10 @@ def _train(
         return store.load(rows[chosen], fold=fold)
 
     # first all that every source has in common, then the source: the report's digest covers the former
-    start_at_prior(network, read, order, segmentation_batch, schedule, machine, views)
+    batches = list(first_batches(PRIOR_BATCHES, read, order, segmentation_batch, schedule, machine, views))
+    start_at_prior(network, batches)
     loaded = start_from(network, settings.source, weights)
-    common = training_facts(read, order, segmentation_batch, schedule=schedule, machine=machine, seed=views)
+    common = training_facts(batches[:BATCHES], order, schedule, machine)
     common |= {"outside": loaded.outside, "people": people, "store": store.digest}
     common["start"] = digest(network, encoder=True)
     history = fit(

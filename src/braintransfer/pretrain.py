@@ -15,7 +15,7 @@ from torch import nn
 
 from braintransfer import study, training
 from braintransfer.errors import BadInput
-from braintransfer.fairness import training_facts
+from braintransfer.fairness import BATCHES, training_facts
 from braintransfer.machine import Machine, load_or_measure
 from braintransfer.network import CHANNELS, NORMALISATION, build_classifier, build_unet
 from braintransfer.provenance import (
@@ -111,13 +111,14 @@ def _row(
     def read(chosen: np.ndarray) -> tuple[np.ndarray, ...]:
         return (*store.load(rows[chosen]), labels[rows[chosen]])
 
+    batches = list(
+        training.first_batches(training.PRIOR_BATCHES, read, order, training.BATCHES[task], schedule, machine, views)
+    )
     if task == "segmentation":
-        training.start_at_prior(network, read, order, training.BATCHES[task], schedule, machine, views)
+        training.start_at_prior(network, batches)
     # of the three tasks only the pictures can be alike, for the self-supervised one as they were before the damage
-    common = training_facts(
-        read, order, training.BATCHES[task], schedule=schedule, machine=machine, seed=views,
-        seen=(1,) if task == "selfsupervised" else (0,),
-    )  # fmt: skip
+    seen = (1,) if task == "selfsupervised" else (0,)
+    common = training_facts(batches[:BATCHES], order, schedule, machine, seen)
     common["store"] = store.digest
     history = training.fit(
         network, read, order, training.BATCHES[task], training.LOSSES[task],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -151,7 +151,8 @@ def restoration_batch(
 ) -> tuple[Tensor, Tensor]:
     """read: (images, ...) -> corrupted network input and what it should be restored to, both (B, 3, crop, crop)."""
     images, _ = _views(read, generator, schedule, machine, 0.0)
-    corrupted, _ = corrupt(images, generator)
+    # a copy of the stream, or the damage would move it and this task alone would go on with other views
+    corrupted, _ = corrupt(images, generator.clone_state())
     return machine.arrange(normalise_unit(corrupted)), machine.arrange(normalise_unit(images))
 
 
@@ -175,8 +176,7 @@ def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return functional.cross_entropy(logits.float(), labels)
 
 
-#: What a pre-training task learns from. All three see the same pictures in the same order, drawn from one kind of views; in the
-#: first batch the very same views, then others, since the damage of the self-supervised task draws from their stream.
+#: What a pre-training task learns from. All three see the same views of the same pictures in the same order.
 BATCHES: dict[str, MakeBatch] = {
     "classification": classification_batch,
     "segmentation": partial(segmentation_batch, focus=0.0),
@@ -189,27 +189,32 @@ LOSSES: dict[str, Loss] = {
 }
 
 
-def start_at_prior(
-    network: nn.Module,
+def first_batches(
+    n: int,
     read: Read,
     order: np.ndarray,
     make_batch: MakeBatch,
     schedule: Schedule,
     machine: Machine,
     seed: int,
-) -> None:
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The first n batches of a training, drawn once more as `fit` draws them. seed: of the views, as there."""
+    generator = torch.Generator(machine.device).manual_seed(seed)
+    for rows in order[:n]:
+        yield make_batch(read(rows), generator, schedule, machine)
+
+
+def start_at_prior(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
     """Set the bias of a U-Net's last layer so that it begins with how often each class fills a pixel of a training view.
 
-    Counted on the first PRIOR_BATCHES batches, so it follows from the seed and the target alone and is the same for every
-    source. Without it a short training spends its steps on learning that lesions are rare, and from random weights some seeds
-    never get further (Lin et al. 2017, doi:10.1109/ICCV.2017.324, do so for rare objects). seed: of the views, as for `fit`.
+    batches: the first PRIOR_BATCHES of the training (`first_batches`), so the bias follows from the seed and the target alone and
+    is the same for every source. Without it a short training spends its steps on learning that lesions are rare, and from
+    random weights some seeds never get further (Lin et al. 2017, doi:10.1109/ICCV.2017.324, do so for rare objects).
     """
     head: Any = network.segmentation_head
     bias = head[0].bias
-    generator = torch.Generator(machine.device).manual_seed(seed)
     counts = torch.zeros(len(bias), dtype=torch.float64)
-    for rows in order[:PRIOR_BATCHES]:
-        _, masks = make_batch(read(rows), generator, schedule, machine)
+    for _, masks in batches:
         counts += torch.bincount(masks.flatten().cpu(), minlength=len(bias)).double()
     with torch.no_grad():
         bias.copy_(((counts + 1) / (counts + 1).sum()).log())

@@ -35,13 +35,11 @@ def read(rows: np.ndarray) -> tuple[np.ndarray, ...]:
 
 
 def facts(**changed: Any) -> dict[str, Any]:
-    given: dict[str, Any] = {"read": read, "order": ORDER, "make_batch": segmentation_batch}
-    options: dict[str, Any] = {"schedule": SCHEDULE, "machine": Machine(), "seed": 7}
-    given, options = (
-        given | {k: v for k, v in changed.items() if k in given},
-        options | {k: v for k, v in changed.items() if k not in given},
-    )
-    return training_facts(*given.values(), **options)
+    made: dict[str, Any] = {"read": read, "order": ORDER, "make_batch": segmentation_batch, "schedule": SCHEDULE}
+    made |= {"machine": Machine(), "seed": 7} | changed
+    seen = made.pop("seen", (0, 1))
+    batches = training.first_batches(BATCHES, **made)
+    return training_facts(batches, made["order"], made["schedule"], made["machine"], seen)
 
 
 # ------------------------------------------------------------------------------------------------------------- recorded
@@ -85,10 +83,10 @@ def test_whatever_differs_is_recorded_as_different(item: str, changed: dict[str,
     assert facts(**changed)[item] != facts()[item]
 
 
-def test_the_three_tasks_of_a_domain_see_the_same_first_batch() -> None:
+def test_the_three_tasks_of_a_domain_see_the_same_views() -> None:
     seen = {"classification": (0,), "segmentation": (0,), "selfsupervised": (1,)}
     recorded = {task: facts(make_batch=training.BATCHES[task], seen=part) for task, part in seen.items()}
-    assert len({r["first_view"] for r in recorded.values()}) == 1 == len({r["order"] for r in recorded.values()})
+    assert len({r["views"] for r in recorded.values()}) == 1 == len({r["order"] for r in recorded.values()})
     assert recorded["classification"]["views"] == recorded["segmentation"]["views"]
 
 
@@ -103,7 +101,7 @@ def test_recording_leaves_the_random_numbers_of_the_training_alone() -> None:
 CELLS: list[tuple[str, ...]] = [
     ("stroke", s) for s in ("scratch", "imagenet", "mri-segmentation", "mri-classification")
 ]
-COMMON = {key: f"{key} of all" for key in _ALIKE if key != "code"} | {"first_view": "one"}
+COMMON = {key: f"{key} of all" for key in _ALIKE if key != "code"}
 
 
 def write_run(run: Path, changed: dict[str, dict[str, Any]] | None = None) -> CompareSettings:

@@ -22,6 +22,7 @@ from braintransfer.training import (
     LOSSES,
     Schedule,
     batch_order,
+    first_batches,
     fit,
     held_out_performance,
     held_out_pictures,
@@ -89,14 +90,18 @@ STILL = Schedule(1, 8, crop=64, augmentation=0)
 
 
 def test_the_three_tasks_of_a_source_see_the_same_views(slices):
-    read = (slices[0][:4], slices[1][:4], np.arange(4))
-    views = [
-        BATCHES[task](read, torch.Generator().manual_seed(2), Schedule(1, 4, crop=32), MACHINE) for task in BATCHES
-    ]
-    (classified, labels), (segmented, masks), (corrupted, original) = views
-    assert torch.equal(classified, segmented) and torch.equal(segmented, original)
-    assert not torch.equal(corrupted, original)
-    assert labels.tolist() == [0, 1, 2, 3] and masks.shape == (4, 32, 32)
+    """Not in the first batch alone: what a task does to its views must not move the stream that draws them."""
+
+    def read(rows):
+        return slices[0][rows], slices[1][rows], np.arange(4)
+
+    schedule, order = Schedule(3, 4, crop=32), np.arange(12).reshape(3, 4)
+    of_task = [list(first_batches(3, read, order, BATCHES[task], schedule, MACHINE, 2)) for task in BATCHES]
+    for (classified, labels), (segmented, masks), (corrupted, original) in zip(*of_task, strict=True):
+        assert torch.equal(classified, segmented) and torch.equal(segmented, original)
+        assert not torch.equal(corrupted, original)
+        assert labels.tolist() == [0, 1, 2, 3] and masks.shape == (4, 32, 32)
+    assert not torch.equal(of_task[0][0][0], of_task[0][1][0])
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7, 150])
@@ -220,6 +225,9 @@ def test_a_segmentation_starts_at_how_often_each_class_is_seen_whatever_the_sour
     order = batch_order(slices[1].any((1, 2)), 4, 4, study.stream(0, "order"))
     shown, biases = [], []
 
+    def read(rows):
+        return slices[0][rows], slices[1][rows]
+
     def recorded(*arguments):
         inputs, masks = segmentation_batch(*arguments)
         shown.append(masks)
@@ -228,7 +236,7 @@ def test_a_segmentation_starts_at_how_often_each_class_is_seen_whatever_the_sour
     for source in ("scratch", "imagenet"):
         network: Any = build_unet(ENCODER, 2, 0)
         start_from(network, source)
-        start_at_prior(network, lambda r: (slices[0][r], slices[1][r]), order, recorded, schedule, MACHINE, 7)
+        start_at_prior(network, first_batches(4, read, order, recorded, schedule, MACHINE, 7))
         biases.append(network.segmentation_head[0].bias.detach().clone())
     assert torch.equal(*biases)
     share = (torch.cat(shown) > 0).double().mean()
