@@ -415,24 +415,24 @@ class PageMaker:
         )
 
 
+def _simulators(part: str = "") -> figures.Drawing:
+    """A figure of the simulators' proof. Its module pulls in torch: only where its page is drawn."""
+    from braintransfer.proofs import realism
+
+    return realism.distributions_figure(part) if part else realism.pictures_figure()
+
+
 _DRAWINGS: dict[str, Callable[[], figures.Drawing]] = {
     "network": figures.network_figure,
     "overlap": figures.overlap_figure,
     "colours": figures.colours_figure,
     "proof_coverage": proof_drawings.committed_coverage,
     "proof_rules": proof_drawings.committed_rules,
-    "simulators_pictures": lambda: _realism().pictures_figure(),
+    "simulators_pictures": _simulators,
     **{
-        f"simulators_{part.lower()}": partial(lambda which: _realism().distributions_figure(which), part)
-        for part in ("T1", "Volumes", "MS", "Stroke", "Masses")
+        f"simulators_{part.lower()}": partial(_simulators, part) for part in ("T1", "Volumes", "MS", "Stroke", "Masses")
     },
 }
-
-
-def _realism() -> Any:
-    from braintransfer.proofs import realism  # pulls in torch: only where its page is drawn
-
-    return realism
 
 
 def badge(run: Run, target: str | None = None) -> str:
