@@ -422,6 +422,14 @@ def _simulators(part: str = "") -> figures.Drawing:
     return realism.distributions_figure(part) if part else realism.pictures_figure()
 
 
+def _lesions(name: str) -> figures.Drawing:
+    """A figure of the proof of semi-synthetic lesions: "pictures_figure", "profile_figure" or "null_figure"."""
+    from braintransfer.proofs import lesions
+
+    drawn: figures.Drawing = getattr(lesions, name)()
+    return drawn
+
+
 _DRAWINGS: dict[str, Callable[[], figures.Drawing]] = {
     "network": figures.network_figure,
     "overlap": figures.overlap_figure,
@@ -429,6 +437,7 @@ _DRAWINGS: dict[str, Callable[[], figures.Drawing]] = {
     "proof_coverage": proof_drawings.committed_coverage,
     "proof_rules": proof_drawings.committed_rules,
     "simulators_pictures": _simulators,
+    **{f"lesions_{name}": partial(_lesions, f"{name}_figure") for name in ("pictures", "profile", "null")},
     **{
         f"simulators_{part.lower()}": partial(_simulators, part) for part in ("T1", "Volumes", "MS", "Stroke", "Masses")
     },

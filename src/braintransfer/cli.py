@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Iterator
@@ -101,7 +102,7 @@ def run(profile: str, data: str, jobs: int, only: str, dry_run: bool) -> None:
     """Run the stages of a profile that are not done yet."""
     chosen = read_profile(profile)
     cells = plan.parse_cells(only)
-    data = _check_data(chosen, data, {t for t, _ in cells}, {study.domain_task(s)[0] for _, s in cells})
+    data = _check_data(chosen, data, cells)
     if jobs < 0:
         raise BadInput(f"--jobs {jobs}: give 1 or more (or leave it out: one a core)")
     jobs = jobs or max(1, min(8, os.cpu_count() or 1))
@@ -127,19 +128,27 @@ def run(profile: str, data: str, jobs: int, only: str, dry_run: bool) -> None:
     sys.exit(code)
 
 
-def _check_data(profile: Profile, data: str, targets: set[str], domains: set[str]) -> str:
+def _check_data(profile: Profile, data: str, cells: list[tuple[str, str]]) -> str:
+    """Are the sets of these cells there, can they fill them, and do no two hold the same people? The folder, absolute."""
     from braintransfer import recipes
+
+    targets, sources = {t for t, _ in cells}, {s for _, s in cells if study.domain_task(s)[0]}
+    domains = {study.domain_task(s)[0] for s in sources}
 
     root = in_project(data).resolve() if data else None
     if root is not None and not root.is_dir():
         raise BadInput(f"no data folder at {root}; give an existing one with --data (make: DATA=)")
-    wanted = [d.recipe for name, d in profile.sources.items() if name in domains]
-    wanted += [d.recipe for name, d in profile.targets.items() if name in targets]
-    wanted += [d.recipe for d in profile.showcase.values() if d.target in targets]
-    for name in dict.fromkeys(wanted):
+    wanted = {name: d.recipe for name, d in profile.sources.items() if name in domains}
+    wanted |= {name: d.recipe for name, d in profile.targets.items() if name in targets}
+    wanted |= {name: d.recipe for name, d in profile.showcase.items() if d.target in targets}
+    for name in dict.fromkeys(wanted.values()):
         missing = recipes.missing(recipes.load_recipe(name, root), root)
         if missing:
             raise BadInput(missing)
+    used = {cell: recipes.load_recipe(name, root) for cell, name in wanted.items()}
+    for source in sorted(sources):
+        used[str(study.domain_task(source)[0])].must_fill(source)
+    recipes.refuse_overlaps(used, root)
     return str(root) if root else ""
 
 
@@ -461,7 +470,7 @@ def book(profile: str | None) -> None:
 
 @main.command()
 @click.argument("names", nargs=-1)
-@click.option("--data", default="", help="folder of data sets; only `simulators` needs it")
+@click.option("--data", default="", help="folder of data sets; only `simulators` and `lesions` need it")
 @click.option("--repeats", default=0, help="how much (masks, worlds ...) instead of the notebook's own number")
 def prove(names: tuple[str, ...], data: str, repeats: int) -> None:
     """Prove the study's own tools again: each proof is a notebook; its table goes to runs/proof/NAME."""
@@ -554,24 +563,41 @@ def _data_root(folder: str) -> Path | None:
 @data.command("list")
 @click.option("--data", "folder", default="", help="folder of data sets")
 def data_list(folder: str) -> None:
-    """Every recipe with its licence and whether its files are there."""
+    """Every recipe: is it there, how is it had, how big is it, whose is it, and which cells of the study it can fill."""
     from braintransfer import recipes
 
-    for row in recipes.list_recipes(_data_root(folder)):
-        click.echo(f"{row['name']:<24} {row['present']:<10} {row['licence']:<28} {row['title']}")
+    rows = recipes.list_recipes(_data_root(folder))
+    for row in rows:
+        size = f", {row['size']}" if row["size"] else ""
+        click.echo(f"{row['name']:<28}{row['present']}")
+        use = f"for {row['cells'].replace(' ', ', ')}"
+        for line in (row["title"], f"{row['access']}{size}; licence: {row['licence']}", use):
+            indent = {"initial_indent": "    ", "subsequent_indent": "      "}
+            click.echo(textwrap.fill(line, 100, break_on_hyphens=False, **indent))  # type: ignore[arg-type]
+    there = sum(row["present"] == "present" for row in rows)
+    click.echo(f"{len(rows)} recipes, {there} with their files here; see `braintransfer data get NAME` for the others")
 
 
 @data.command("check")
 @click.argument("name")
 @click.option("--data", "folder", default="", help="folder of data sets")
-def data_check(name: str, folder: str) -> None:
-    """Walk a data set and say what is missing, doubled, misaligned or mislabelled."""
+@click.option("--page", default="", help="where the page of pictures goes (default: runs/quality/NAME.html)")
+@click.option("--rows", default=60, show_default=True, help="people or pictures on the page at most")
+def data_check(name: str, folder: str, page: str, rows: int) -> None:
+    """Walk a data set, say what is missing, doubled, misaligned or mislabelled, and make a page to look at it by eye."""
     from braintransfer import recipes
 
+    if rows < 1:
+        raise BadInput(f"--rows {rows}: give 1 or more")
     root = _data_root(folder)
-    sentences = recipes.check(recipes.load_recipe(name, root), root)
+    recipe = recipes.load_recipe(name, root)
+    sentences = recipes.check(recipe, root)
     for sentence in sentences:
         click.echo(sentence)
+    if recipe.kind != "simulated" and root is not None and not recipes.missing(recipe, root):
+        target = Path(page) if page else project_root() / "runs" / "quality" / f"{recipe.name}.html"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        click.echo(f"to look at: {recipes.write_quality_page(recipe, root, target, sentences, rows)}")
     if sentences:
         raise BadInput(f"{name}: {len(sentences)} things to mend, listed above")
     click.echo(f"{name}: all there, readable and in agreement")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from braintransfer.errors import BadInput
 from braintransfer.provenance import (
     atomic_write_json,
     code_hash,
+    digest,
     in_project,
     is_done,
     only_writer,
@@ -161,6 +163,24 @@ def _trainings(
     return found
 
 
+def null_checks(settings: CompareSettings, targets: list[str]) -> dict[str, dict[str, float]]:
+    """Target -> what the null check of the very lesions in its store found (`braintransfer prove lesions`), for the gate.
+
+    This project's own check counts first, else the book's. A target is missing where there is none, where the lesions were
+    drawn in another way, or where so small a training did not learn them with their contrast either.
+    """
+    own = project_root() / "runs" / "proof" / "lesions" / "null_check.json"
+    path = own if own.is_file() else project_root() / "book" / "proof" / "lesions_null_check.json"
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    found = {}
+    for target in targets:
+        drawn_by = open_store(settings.inputs / "data" / target).facts.get("drawn_by")
+        check = kept.get(target, {})
+        if drawn_by and check.get("drawn_by") == drawn_by and check["can_learn"]:
+            found[target] = {name: check[name] for name in ("dice", "prior_map_dice", "artefact_auc")}
+    return found
+
+
 def compare(settings: CompareSettings, report: Callable[[str], None] = print) -> Comparison:
     """Prove the cells fair, gather them, score the baselines, weigh the claims; write results.csv, claims.json and tables."""
     cells = [tuple(cell.split(":")) for cell in settings.cells]
@@ -180,6 +200,9 @@ def compare(settings: CompareSettings, report: Callable[[str], None] = print) ->
     if checked is None:
         raise BadInput(f"the leak audit of {settings.inputs} is not finished; run it first (braintransfer run)")
     inputs["audit"] = checked["key"]
+    targets = list(dict.fromkeys(t for t, _ in cells))
+    unlearnable = null_checks(settings, targets)
+    inputs["null_checks"] = digest(unlearnable)
     code = code_hash(project_root() / "notebooks" / "compare.ipynb")
     key = stage_key("compare", settings.model_dump(), code, inputs)
     folder = settings.folder
@@ -196,13 +219,13 @@ def compare(settings: CompareSettings, report: Callable[[str], None] = print) ->
         headline = results[results["metric"].isin(study.HEADLINE_METRICS)]
         write_table(settings.run / "results.csv", headline, sort_by=study.KEY_COLUMNS)
         results = tables.read_results(settings.run / "all.csv.gz")
-        targets = list(dict.fromkeys(t for t, _ in cells))
         facts = _facts(settings, targets)
         simple = _baselines(settings, targets, folder, key, report)
         known = learned(settings)
         real_or_not = {
             "simulated": facts["simulated"],
             "semisynthetic": {t for t, k in facts["kinds"].items() if k == "semi-synthetic"},
+            "null_checks": unlearnable,
         }
         weighed = claims.evaluate(claims.load(rules), results, known, **real_or_not)
         atomic_write_json(folder / "claims.json", weighed.contrasts)

@@ -85,7 +85,8 @@ def stages(profile: Profile, run: str, data: str, cells: Sequence[tuple[str, str
         to = profile.targets[target]
         prepare(
             target, f"people of {target}", recipe=to.recipe, role="target", target=target, subjects=to.subjects,
-            folds=to.folds, n_validation=to.n_validation, n_test=to.n_test, size=profile.size,
+            folds=to.folds, n_validation=to.n_validation, n_test=to.n_test, skip_bad=to.skip_bad,
+            size=profile.size,
         )  # fmt: skip
     shows = {name: show for name, show in profile.showcase.items() if show.target in targets}
     for name, show in shows.items():

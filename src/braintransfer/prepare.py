@@ -22,6 +22,7 @@ from braintransfer.provenance import (
     stage_key,
     write_manifest,
 )
+from braintransfer.recipes.semisynthetic import drawn_by
 from braintransfer.settings import PrepareSettings
 from braintransfer.store import Store, StoreWriter, open_store, target_folds
 
@@ -47,7 +48,7 @@ def prepare(settings: PrepareSettings, report: Callable[[str], None] = print) ->
             report(f"{settings.dataset}: already prepared")
             return open_store(settings.folder)
         start = time.perf_counter()
-        fill = _fill_source if settings.role == "source" else _fill_target
+        fill = _fill_source if settings.role == "source" else fill_target
         facts = fill(settings, recipe, report)
         facts |= {
             "dataset": settings.dataset,
@@ -116,7 +117,18 @@ def _fill_source(settings: PrepareSettings, recipe: recipes.Recipe, report: Call
     }
 
 
-def _fill_target(settings: PrepareSettings, recipe: recipes.Recipe, report: Callable[[str], None]) -> dict[str, Any]:
+def _noting(left_out: list[str], settings: PrepareSettings, report: Callable[[str], None]) -> Callable[[str], None]:
+    """Keeps what is said of each scan that is left out, with paths from the data folder on, and shows it."""
+
+    def note(sentence: str) -> None:
+        left_out.append(sentence.replace(f"{settings.data_root}/", ""))
+        report(f"  left out: {left_out[-1]}")
+
+    return note
+
+
+def fill_target(settings: PrepareSettings, recipe: recipes.Recipe, report: Callable[[str], None]) -> dict[str, Any]:
+    """Write arrays, tables, splits and references of a target's store, all but its manifest; returns the manifest's facts."""
     height, width = settings.size
     classes = study.CLASSES[settings.target]
     writer = StoreWriter(settings.folder, (height, width))
@@ -126,8 +138,11 @@ def _fill_target(settings: PrepareSettings, recipe: recipes.Recipe, report: Call
     cut = 0
     tick = _progress(report, "scans")
     seed = study.stream_seed(settings.seed, recipe.name)
+    left_out: list[str] = []
+    bad = _noting(left_out, settings, report) if settings.skip_bad else None
+    spacing = OWN_SPACING * settings.spacing
     for n, item in enumerate(
-        recipes.scans(recipe, settings.data_root, settings.subjects, seed, OWN_SPACING * settings.spacing), 1
+        recipes.scans(recipe, settings.data_root, settings.subjects, seed, spacing, left_out=bad), 1
     ):
         grid = volumes.working_grid(item.image, item.brain, settings.spacing, (height, width))
         brain = volumes.labels_to_grid(item.brain.astype(np.uint8), item.image.affine, grid, 1) > 0
@@ -167,6 +182,9 @@ def _fill_target(settings: PrepareSettings, recipe: recipes.Recipe, report: Call
         "scans": len(writer._scans),
         "slices": len(table),
         "brain_voxels_outside_grid": cut,
+        "left_out": left_out,
+        # which null check speaks for these lesions
+        "drawn_by": drawn_by(recipe) if recipe.lesions is not None else "",
         "spacing": settings.spacing,
     }
 

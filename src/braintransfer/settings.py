@@ -93,6 +93,7 @@ class PrepareSettings(_Stage):
     folds: Positive = 1
     n_validation: Count = 0
     n_test: Count = 0
+    skip_bad: bool = False
     seed: Count = 0
 
     @model_validator(mode="after")
@@ -199,7 +200,9 @@ PROOFS = {
     "metrics": "our metrics against independent implementations",
     "claims": "intervals and rules in simulated worlds",
     "simulators": "simulated lesions and brains beside real ones",
+    "lesions": "semi-synthetic lesions beside real ones, and the null check",
     "mutations": "deliberate mistakes, and the tests that catch them",
+    "speed": "the training loop beside the network alone and beside other loops",
 }
 
 STAGES: dict[str, type[_Stage]] = {
@@ -210,7 +213,7 @@ STAGES: dict[str, type[_Stage]] = {
     "finetune": FinetuneSettings,
     "compare": CompareSettings,
     "audit": AuditSettings,
-    **{f"prove_{name}": RealismSettings if name == "simulators" else ProofSettings for name in PROOFS},
+    **{f"prove_{name}": RealismSettings if name in ("simulators", "lesions") else ProofSettings for name in PROOFS},
 }
 
 
@@ -290,6 +293,8 @@ class TargetData(_Frozen):
     n_train: Positive
     n_validation: Count
     n_test: Count = 0
+    #: Leave out scans that cannot be read, and say which; otherwise one bad scan stops the stage.
+    skip_bad: bool = False
 
 
 class ShowcaseData(_Frozen):

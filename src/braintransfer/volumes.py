@@ -68,15 +68,24 @@ def grid_from(values: Mapping[str, object]) -> Grid:
 # ------------------------------------------------------------------------------------------------ reading
 
 
-def _load(path: Path, what: str) -> tuple[np.ndarray, np.ndarray]:
-    """The raw values (X, Y, Z) and the affine of a file that nibabel reads; one line of BadInput for one that it does not."""
+def _load(path: Path, what: str, channel: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """The raw values (X, Y, Z) and the affine of a file that nibabel reads; one line of BadInput for one that it does not.
+
+    channel: which volume of a 4-D file; only that one is read.
+    """
     if not path.is_file():
         raise BadInput(f"{path}: {what} is missing; check the path, or run `braintransfer data check` on the set")
     if path.stat().st_size == 0:
         raise BadInput(f"{path}: {what} is an empty file (0 bytes); download it again")
     try:
         image = nib.load(path)
-        stored = np.asanyarray(image.dataobj)  # type: ignore[attr-defined]
+        values = image.dataobj  # type: ignore[attr-defined]
+        last = values.shape[-1] if len(values.shape) > 3 else 1
+        if channel is not None and not 0 <= channel < last:
+            raise BadInput(
+                f"{path}: {what} has the channels 0 to {last - 1}, not {channel}; mend `volume.channel` in the recipe"
+            )
+        stored = np.asanyarray(values if channel is None else values[..., channel])
         affine = np.array(image.affine, dtype=np.float64)  # type: ignore[attr-defined]
     except (ImageFileError, HeaderDataError) as error:
         raise BadInput(f"{path}: {what} is not a readable volume ({_one_line(error)}); download it again") from error
@@ -88,7 +97,8 @@ def _load(path: Path, what: str) -> tuple[np.ndarray, np.ndarray]:
         stored = stored[..., 0]
     if stored.ndim != 3:
         raise BadInput(
-            f"{path}: {what} is {stored.ndim}-D {stored.shape}, not one 3-D volume; extract one volume first"
+            f"{path}: {what} is {stored.ndim}-D {stored.shape}, not one 3-D volume; say which with `volume.channel` in the recipe, "
+            "or extract one volume first"
         )
     if stored.size == 0:
         raise BadInput(f"{path}: {what} holds no voxels {stored.shape}; export it again")
@@ -107,15 +117,15 @@ def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:120] or type(error).__name__
 
 
-def read_scan(path: Path | str) -> Scan:
-    """Read one scan in its own orientation.
+def read_scan(path: Path | str, channel: int | None = None) -> Scan:
+    """Read one scan in its own orientation; of a 4-D file only `channel`, counted from 0.
 
     Returns float32 (X, Y, Z) with voxels that are not finite set to 0 (skull-strippers write NaN there). Trailing axes of
     length 1 are dropped. BadInput, one line that names the file: missing, truncated, more than one volume, no voxels,
     constant, all NaN, impossible affine or spacing.
     """
     path = Path(path)
-    stored, affine = _load(path, "scan")
+    stored, affine = _load(path, "scan", channel)
     data = np.array(stored, dtype=np.float32, order="C")
     finite = np.isfinite(data)
     if not finite.any():
@@ -132,12 +142,16 @@ def read_mask(
     like: Scan | None = None,
     values: set[int] | frozenset[int] | None = None,
     labels: Mapping[int, int] | None = None,
+    threshold: float | None = None,
+    same_voxels: bool = False,
 ) -> np.ndarray:
     """Read one mask as uint8 (X, Y, Z) of class indices.
 
     `like` is the scan it belongs to: shape and affine must agree (`AFFINE_TOLERANCE_MM` at the corners). `values` are the
     values that may occur in the file (default: 0 and the keys of `labels`; anything from 0 to 255 where neither is given);
-    `labels` maps a file value to our class index, values it does not name become 0. BadInput in one line otherwise.
+    `labels` maps a file value to our class index, values it does not name become 0. `threshold`: values above it are 1,
+    the others 0, before anything else; for probabilities. `same_voxels`: only the shape must agree with the scan's, for sets
+    whose masks have wrong headers but lie voxel on voxel. BadInput in one line otherwise.
     """
     path = Path(path)
     stored, affine = _load(path, "mask")
@@ -147,12 +161,16 @@ def read_mask(
                 f"{path}: mask has shape {stored.shape}, its scan {like.path.name} has {like.data.shape}; "
                 "resample the mask onto the scan"
             )
-        apart = corner_distance(affine, like.affine, stored.shape)
+        apart = 0.0 if same_voxels else corner_distance(affine, like.affine, stored.shape)
         if apart > AFFINE_TOLERANCE_MM:
             raise BadInput(
                 f"{path}: mask and scan {like.path.name} have different affines (corners {apart:.3g} mm apart, "
                 f"{AFFINE_TOLERANCE_MM:g} allowed): mask {_rows(affine)}, scan {_rows(like.affine)}; resample the mask onto the scan"
             )
+    if threshold is not None:
+        if not np.isfinite(stored).all():
+            raise BadInput(f"{path}: mask holds NaN or infinite values; export it again")
+        stored = (stored > threshold).astype(np.uint8)
     # Only labelled voxels are looked at: most of a mask is 0, and masks are large.
     labelled = stored != 0
     rounded = _whole_numbers(stored[labelled], path)
@@ -187,7 +205,10 @@ def _whole_numbers(labelled: np.ndarray, path: Path) -> np.ndarray:
         raise BadInput(f"{path}: mask holds NaN or infinite values; export it again")
     if apart.size and apart.max() > 1e-3:
         example = float(labelled[apart.argmax()])
-        raise BadInput(f"{path}: mask holds fractions such as {example:.4g}; give labels, not probabilities")
+        raise BadInput(
+            f"{path}: mask holds fractions such as {example:.4g}; give labels, not probabilities, "
+            "or say with `volume.threshold` in the recipe from where on they count"
+        )
     return rounded.astype(np.int64)
 
 
@@ -209,6 +230,20 @@ def corner_distance(a: np.ndarray, b: np.ndarray, shape: tuple[int, ...]) -> flo
         [[i, j, k, 1.0] for i in (0, shape[0] - 1) for j in (0, shape[1] - 1) for k in (0, shape[2] - 1)]
     )
     return float(np.linalg.norm(corners @ (np.asarray(a) - np.asarray(b)).T[:, :3], axis=1).max())
+
+
+def affine_of_axes(axes: str, shape: tuple[int, ...], spacing: np.ndarray) -> np.ndarray:
+    """The affine of a volume whose stored axes run towards `axes` ("LAS": left, front, up), centred on world 0.
+
+    For files whose headers keep no orientation. spacing: (3,) mm along the stored axes.
+    """
+    orientation = nib.orientations.axcodes2ornt(tuple(axes))
+    affine = np.eye(4)
+    affine[:3, :3] = 0
+    for axis, (world, sign) in enumerate(orientation):
+        affine[int(world), axis] = sign * spacing[axis]
+    affine[:3, 3] = -affine[:3, :3] @ ((np.array(shape) - 1) / 2)
+    return affine
 
 
 def brain_of(data: np.ndarray) -> np.ndarray:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from braintransfer import study
+from braintransfer import compare, study
 from braintransfer.compare import read_cell
 from braintransfer.provenance import write_manifest
 from braintransfer.settings import CompareSettings
+from braintransfer.store import StoreWriter
 
 
 def cell(run: Path) -> pd.DataFrame:
@@ -39,3 +42,25 @@ def test_a_row_says_its_own_fold_and_seed(tmp_path: Path) -> None:
     found = cell(tmp_path)
     assert set(found["fold"]) == {1} and set(found["seed"]) == {2} and set(found["n_train"]) == {4}
     assert set(found["n_source"]) == {0} and set(found["domain"]) == {""}
+
+
+@pytest.mark.parametrize(
+    ("drawn_by", "can_learn", "counts"),
+    [("now", True, True), ("otherwise", True, False), ("now", False, False), ("", True, False)],
+)
+def test_a_null_check_counts_only_for_the_lesions_it_was_made_with_and_where_it_could_learn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drawn_by: str, can_learn: bool, counts: bool
+) -> None:
+    kept = {"dice": 0.05, "prior_map_dice": 0.04, "artefact_auc": 0.5, "drawn_by": "now", "can_learn": can_learn}
+    (tmp_path / "runs" / "proof" / "lesions").mkdir(parents=True)
+    path = tmp_path / "runs" / "proof" / "lesions" / "null_check.json"
+    path.write_text(json.dumps({"ms": kept}), encoding="utf-8")
+    monkeypatch.setattr(compare, "project_root", lambda: tmp_path)
+    writer = StoreWriter(tmp_path / "data" / "ms", (8, 8))
+    writer.add(np.zeros((1, 8, 8), np.uint8), np.zeros((1, 8, 8), np.uint8), subject="a", scan="a")
+    writer.finish({"folds": []})
+    facts = {"drawn_by": drawn_by}
+    write_manifest(tmp_path / "data" / "ms", stage="prepare", key="k", parameters={}, code="c", inputs={}, facts=facts)
+    settings = CompareSettings(read_from=str(tmp_path), write_to=str(tmp_path), cells=["ms:scratch"])
+    expected = {"ms": {"dice": 0.05, "prior_map_dice": 0.04, "artefact_auc": 0.5}} if counts else {}
+    assert compare.null_checks(settings, ["ms"]) == expected

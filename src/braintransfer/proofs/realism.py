@@ -8,7 +8,7 @@ distance was computed; they say how far off a picture may be and still teach the
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -747,23 +747,29 @@ def contact_sheet(root: Path, seed: int) -> np.ndarray:
     return np.concatenate([np.concatenate(row, 1) for row in (real, simulated, ms, made)], 0)
 
 
-def pictures_figure(sheet: np.ndarray | None = None) -> Drawing:
-    """The contact sheet with its rows named. `sheet`: `contact_sheet`; None reads the book's own."""
+def sheet_figure(sheet: np.ndarray, rows: Sequence[str], caption: str, alt: str) -> Drawing:
+    """A contact sheet (H, W, 3) of equally high rows, each with its name at the left."""
     import matplotlib
-    from PIL import Image
 
-    if sheet is None:
-        sheet = np.asarray(Image.open(project_root() / "book" / "proof" / "simulators_pictures.png").convert("RGB"))
-    height = sheet.shape[0] // len(PICTURE_ROWS)
+    height = sheet.shape[0] // len(rows)
     figure, axes = new_figure(7.4, 7.4 * sheet.shape[0] / sheet.shape[1] * 0.86)
     axis = axes[0, 0]
     with matplotlib.rc_context(STYLE):
         axis.imshow(sheet, interpolation="nearest")
         axis.grid(False)
         axis.set_xticks([])
-        axis.set_yticks([height * (k + 0.5) for k in range(len(PICTURE_ROWS))], PICTURE_ROWS, fontsize=9)
+        axis.set_yticks([height * (k + 0.5) for k in range(len(rows))], rows, fontsize=9)
         for side in axis.spines.values():
             side.set_visible(False)
+    return Drawing(figure, caption, alt)
+
+
+def pictures_figure(sheet: np.ndarray | None = None) -> Drawing:
+    """The contact sheet with its rows named. `sheet`: `contact_sheet`; None reads the book's own."""
+    from PIL import Image
+
+    if sheet is None:
+        sheet = np.asarray(Image.open(project_root() / "book" / "proof" / "simulators_pictures.png").convert("RGB"))
     caption = (
         "Real and simulated axial T1 slices, all on one scale. From the top: four people without known lesion (OpenNeuro ds002748, CC0); four simulated "
         "people; three people with MS, the second of them twice (Lesjak et al. 2017, CC BY); four simulated people with MS, two with "
@@ -773,11 +779,11 @@ def pictures_figure(sheet: np.ndarray | None = None) -> Drawing:
         "Sixteen brain slices in four rows. The simulated brains resemble the real ones in outline and grey levels but all show the "
         "same folds, blurred; real MS lesions are pale, the demo's are dark."
     )
-    return Drawing(figure, caption, alt)
+    return sheet_figure(sheet, PICTURE_ROWS, caption, alt)
 
 
-def write_sheet(sheet: np.ndarray, path: Path) -> None:
-    """The contact sheet as a PNG of 256 colours."""
+def write_sheet(sheet: np.ndarray, path: Path, colours: int = 256) -> None:
+    """The contact sheet as a PNG of so many colours."""
     import io
 
     from PIL import Image
@@ -785,7 +791,7 @@ def write_sheet(sheet: np.ndarray, path: Path) -> None:
     from braintransfer.provenance import atomic_write_bytes
 
     buffer = io.BytesIO()
-    Image.fromarray(sheet).quantize(256).save(buffer, format="png", optimize=True)
+    Image.fromarray(sheet).quantize(colours).save(buffer, format="png", optimize=True)
     atomic_write_bytes(path, buffer.getvalue())
 
 

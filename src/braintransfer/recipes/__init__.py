@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from braintransfer.errors import BadInput
 from braintransfer.recipes.checking import check, input_files, list_recipes, missing
 from braintransfer.recipes.downloads import get
+from braintransfer.recipes.files import refuse_overlaps
+from braintransfer.recipes.matlab import matlab_images
 from braintransfer.recipes.pictures import composited_images, folder_images
+from braintransfer.recipes.quality import write_quality_page
 from braintransfer.recipes.samples import SourceImage, SubjectScan
 from braintransfer.recipes.scans import folder_scans
 from braintransfer.recipes.schema import Recipe, load_recipe
+from braintransfer.recipes.slices import slice_images
 from braintransfer.recipes.splitting import block_split, source_split
 
 __all__ = [
     "Recipe", "SourceImage", "SubjectScan", "block_split", "check", "get", "images", "input_files", "list_recipes",
-    "load_recipe", "missing", "scans", "source_split",
+    "load_recipe", "missing", "refuse_overlaps", "scans", "source_split", "write_quality_page",
 ]  # fmt: skip
 
 
@@ -27,6 +31,8 @@ def images(recipe: Recipe, data_root: Path | str | None, n: int, size: int, seed
     """
     if recipe.kind == "images":
         yield from folder_images(recipe, data_root, n, size, seed)
+    elif recipe.kind == "slices":
+        yield from (matlab_images if recipe.matlab else slice_images)(recipe, data_root, n, size, seed)
     elif recipe.kind == "composited" and recipe.composite is not None:
         photographs = load_recipe(recipe.composite.photographs, data_root)
         yield from composited_images(recipe, photographs, data_root, n, size, seed)
@@ -48,14 +54,16 @@ def scans(
     seed: int,
     spacing: float = 2.0,
     contrast: str | float | None = None,
+    left_out: Callable[[str], None] | None = None,
 ) -> Iterator[SubjectScan]:
     """The scans of `limit` people of a target (0: everybody), each on its own grid; the same for the same `seed`.
 
     `spacing` (mm) is that of simulated scans only; `contrast` ("real", "demo" or a number; 1.0 for the null check) that
-    of inserted lesions only. BadInput when the recipe holds pictures.
+    of inserted lesions only. With `left_out`, bad scans of a folder are left out and named to it instead of refused.
+    BadInput when the recipe holds pictures.
     """
     if recipe.kind == "volumes":
-        yield from folder_scans(recipe, data_root, limit, seed)
+        yield from folder_scans(recipe, data_root, limit, seed, left_out)
     elif recipe.kind == "semisynthetic" and recipe.lesions is not None:
         from braintransfer.recipes.semisynthetic import semisynthetic_scans
 
@@ -64,7 +72,7 @@ def scans(
             (library, load_recipe(library.recipe, data_root).root(data_root) / library.folder)
             for library in recipe.lesions.libraries
         ]
-        chosen = "real" if contrast is None else contrast
+        chosen = recipe.lesions.contrast if contrast is None else contrast
         yield from semisynthetic_scans(recipe, background, libraries, data_root, limit, seed, chosen)  # type: ignore[arg-type]
     elif recipe.kind == "simulated" and recipe.generator in ("stroke", "ms", "anatomy"):
         from braintransfer import simulate

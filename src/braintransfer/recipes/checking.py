@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from braintransfer.errors import BadInput
-from braintransfer.recipes.files import how_to_get, match_files, people_of, picture_files, scan_files
-from braintransfer.recipes.pictures import read_picture, read_picture_mask
+from braintransfer.recipes.files import how_to_get, match_files, people_of, scan_files
+from braintransfer.recipes.matlab import check_matlab, matlab_files
+from braintransfer.recipes.picture_sets import disagreements, list_files, picture_files
+from braintransfer.recipes.pictures import label_of, read_mask_of, read_picture
 from braintransfer.recipes.scans import read_subject_scan
 from braintransfer.recipes.schema import Library, Recipe, every_recipe, load_recipe
-from braintransfer.recipes.splitting import HELD_OUT
+from braintransfer.recipes.slices import check_slices, slice_inputs
 from braintransfer.volumes import read_mask
 
 
@@ -36,7 +38,7 @@ def list_recipes(data_root: Path | str | None = None) -> list[dict[str, str]]:
     return rows
 
 
-def _needed(recipe: Recipe, data_root: Path | str | None) -> list[tuple[Recipe, Library | None]]:
+def needed_sets(recipe: Recipe, data_root: Path | str | None) -> list[tuple[Recipe, Library | None]]:
     """The sets of files that a recipe stands on: itself, or the photographs, backgrounds and libraries that it names."""
     if recipe.kind == "simulated":
         return []
@@ -52,7 +54,7 @@ def _needed(recipe: Recipe, data_root: Path | str | None) -> list[tuple[Recipe, 
 
 def missing(recipe: Recipe, data_root: Path | str | None) -> str:
     """One line that says what is not there at all and how to get it; empty when the set can be started on."""
-    for part, library in _needed(recipe, data_root):
+    for part, library in needed_sets(recipe, data_root):
         if data_root is None:
             return f"recipe {recipe.name} needs a folder of data sets; give it with --data (make: DATA=)"
         folder = part.root(data_root) / (library.folder if library else "")
@@ -69,17 +71,22 @@ def missing(recipe: Recipe, data_root: Path | str | None) -> str:
 
 def _files(recipe: Recipe, data_root: Path | str | None) -> list[Path]:
     root = recipe.root(data_root)
-    tables = [root / t.file for t in (recipe.people, recipe.samples) if t is not None]
     if recipe.kind == "images":
         pictures = picture_files(recipe, data_root)
-        return tables + [p for f in pictures for p in (f.image, f.mask) if p is not None]
-    return tables + [p for f in scan_files(recipe, data_root) for p in (f.image, f.mask, f.brain) if p is not None]
+        return list_files(recipe, root) + [p for f in pictures for p in (f.image, f.mask, f.objects) if p is not None]
+    if recipe.matlab is not None:
+        return [path for _, path in matlab_files(recipe, data_root)]
+    if recipe.kind == "slices":
+        return slice_inputs(recipe, data_root)
+    tables = [root / recipe.people.file] if recipe.people is not None else []
+    scans = scan_files(recipe, data_root)
+    return tables + [p for f in scans for p in (f.image, f.mask, f.brain, *f.more_masks) if p is not None]
 
 
 def input_files(recipe: Recipe, data_root: Path | str | None) -> list[Path]:
     """Every file that the recipe reads (all masks of its libraries too), sorted; empty for simulated sets."""
     found: set[Path] = set()
-    for part, library in _needed(recipe, data_root):
+    for part, library in needed_sets(recipe, data_root):
         if library is None:
             found.update(_files(part, data_root))
         else:
@@ -90,12 +97,16 @@ def input_files(recipe: Recipe, data_root: Path | str | None) -> list[Path]:
 def check(recipe: Recipe, data_root: Path | str | None) -> list[str]:
     """Walk a set and say in plain sentences what is wrong with it, every bad file at once; empty when all is well."""
     sentences: list[str] = []
-    for part, library in _needed(recipe, data_root):
+    for part, library in needed_sets(recipe, data_root):
         try:
             if library is not None:
                 sentences += _check_library(part, library, data_root)
             elif part.kind == "images":
                 sentences += _check_pictures(part, data_root)
+            elif part.matlab is not None:
+                sentences += check_matlab(part, data_root)
+            elif part.kind == "slices":
+                sentences += check_slices(part, data_root)
             else:
                 sentences += _check_scans(part, data_root)
         except BadInput as error:  # the walk itself could not start
@@ -139,23 +150,28 @@ def _check_pictures(recipe: Recipe, data_root: Path | str | None) -> list[str]:
     files = picture_files(recipe, data_root)
     root = recipe.root(data_root)
     sentences = [*_doubled((f.image.relative_to(root).as_posix() for f in files), "sample")]
-    seen: dict[str, list[str]] = {}
+    sentences += disagreements(recipe, root, files)
+    seen: dict[str, list[tuple[str, str]]] = {}
     for f in files:
         try:
             image = read_picture(f.image)
-            if f.mask is not None:
-                read_picture_mask(f.mask, recipe.mask_values, (image.shape[0], image.shape[1]))
+            shape = (image.shape[0], image.shape[1])
+            read_mask_of(recipe, f, shape)
+            label = label_of(recipe, f, shape)
         except BadInput as error:
             sentences.append(str(error))
             continue
-        seen.setdefault(hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest(), []).append(
-            f"{f.group}/{f.sample}" if f.group not in (f.sample, "") else f.sample
-        )
-    sentences += [
-        f"{root}: {' and '.join(names)} are the same picture; keep one" for names in seen.values() if len(names) > 1
-    ]
-    if recipe.split.method == "part" and not any(f.group.split("/")[0] in HELD_OUT for f in files):
-        sentences.append(f"{root}: no folder named {' or '.join(HELD_OUT)} holds pictures; nothing could be held out")
+        name = f.group if f.group.endswith(f.sample) else f"{f.group}/{f.sample}"
+        seen.setdefault(hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest(), []).append((name, label))
+    for alike in seen.values():
+        labels = sorted({label for _, label in alike})
+        names = " and ".join(name for name, _ in alike)
+        if len(labels) > 1:
+            sentences.append(
+                f"{root}: {names} are the same picture with classes {' and '.join(labels)}; keep the right one"
+            )
+        elif len(alike) > 1:
+            sentences.append(f"{root}: {names} are the same picture; keep one")
     return sentences
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from braintransfer.errors import BadInput
-from braintransfer.recipes.schema import Recipe, SampleTable, SubjectTable
+from braintransfer.recipes.schema import Recipe, SubjectTable, load_recipe
 
 _FIELD = re.compile(r"\{(\w+)\}")
 FIELDS = ("subject", "session", "site", "scan", "sample", "label", "group", "part")
@@ -16,7 +18,10 @@ FIELDS = ("subject", "session", "site", "scan", "sample", "label", "group", "par
 
 @dataclass(frozen=True)
 class ScanFiles:
-    """Where one scan of one person lies; `mask` and `brain` are None where the recipe has no such pattern."""
+    """Where one scan of one person lies; `mask` and `brain` are None where the recipe has no such pattern.
+
+    `more_masks` are further masks of the same scan; all together are its reference.
+    """
 
     subject: str
     scan: str
@@ -25,17 +30,7 @@ class ScanFiles:
     image: Path
     mask: Path | None
     brain: Path | None
-
-
-@dataclass(frozen=True)
-class PictureFiles:
-    """Where one picture lies, its class and the group that it is split by."""
-
-    group: str
-    sample: str
-    label: str
-    image: Path
-    mask: Path | None
+    more_masks: tuple[Path, ...] = ()
 
 
 def match_files(root: Path, pattern: str) -> list[tuple[Path, dict[str, str]]]:
@@ -65,7 +60,8 @@ def match_files(root: Path, pattern: str) -> list[tuple[Path, dict[str, str]]]:
     return found
 
 
-def _fill(pattern: str, fields: dict[str, str]) -> str:
+def fill(pattern: str, fields: dict[str, str]) -> str:
+    """A pattern with its fields filled in. BadInput for a field that `fields` lacks."""
     missing = [f for f in _FIELD.findall(pattern) if f not in fields]
     if missing:
         raise BadInput(f"pattern {pattern}: {{{missing[0]}}} does not stand in the image pattern; use the same fields")
@@ -117,78 +113,80 @@ def scan_files(recipe: Recipe, data_root: Path | str | None) -> list[ScanFiles]:
         raise BadInput(f"{root}: folder of {recipe.name} is missing; {how_to_get(recipe)}")
     rows, table = people_of(recipe, root), recipe.people
     found, strangers = [], []
-    for pattern in recipe.patterns.image:
-        for path, fields in match_files(root, pattern):
+    for image_pattern in recipe.patterns.image:
+        for path, fields in match_files(root, image_pattern):
             named = fields.get("scan") or fields.get("subject") or path.name.split(".")[0]
             row = rows.get(named) if table and table.scan else rows.get(fields.get("subject", named))
             if table and row is None:
                 strangers.append(named)
                 continue
             subject = row[table.subject] if table and row else fields.get("subject", named)
+            if recipe.volume.person:
+                subject = named = fill(recipe.volume.person, fields)
             if recipe.only and subject not in recipe.only:
                 continue
-            scan = named if fields.get("scan") or not fields.get("session") else f"{named}_{fields['session']}"
+            more = [] if fields.get("scan") else [fields[f] for f in ("session", "sample") if fields.get(f)]
+            scan = "_".join([named, *more])
             site = fields.get("site") or (row[table.site] if table and row and table.site else "")
+            if recipe.volume.sites and site not in recipe.volume.sites:
+                continue
             age = _age(row[table.age]) if table and row and table.age else None
-            mask = root / _fill(recipe.patterns.mask, fields) if recipe.patterns.mask else None
-            brain = None if recipe.patterns.brain == "nonzero" else root / _fill(recipe.patterns.brain, fields)
-            found.append(ScanFiles(subject, scan, site, age, path, mask, brain))
+            mask = root / fill(recipe.patterns.mask, fields) if recipe.patterns.mask else None
+            brain = None if recipe.patterns.brain == "nonzero" else root / fill(recipe.patterns.brain, fields)
+            pattern = fill(recipe.patterns.more_masks, fields)
+            others = tuple(other for other, _ in match_files(root, pattern) if other != mask) if pattern else ()
+            found.append(ScanFiles(subject, scan, site, age, path, mask, brain, others))
     if strangers:
         raise BadInput(
-            f"{root / (table.file if table else '')}: no row for {_some(strangers)}, whose scans are there; "
+            f"{root / (table.file if table else '')}: no row for {some(strangers)}, whose scans are there; "
             "add the rows, or take the scans out"
         )
     if not found:
-        raise BadInput(f"{root}: no scan fits {' or '.join(recipe.patterns.image)}; {how_to_get(recipe)}")
+        where = f" in site {' or '.join(recipe.volume.sites)}" if recipe.volume.sites else ""
+        raise BadInput(f"{root}: no scan fits {' or '.join(recipe.patterns.image)}{where}; {how_to_get(recipe)}")
     return sorted(found, key=lambda f: (f.subject, f.scan))
 
 
-def picture_files(recipe: Recipe, data_root: Path | str | None) -> list[PictureFiles]:
-    """Every picture of an image set: from its table of samples, or from folders that are its classes.
-
-    BadInput when the folder is missing, nothing fits, or samples of the table have no picture (all are counted).
-    """
-    root = recipe.root(data_root)
-    if not root.is_dir():
-        raise BadInput(f"{root}: folder of {recipe.name} is missing; {how_to_get(recipe)}")
-    if recipe.samples is not None:
-        return _from_table(recipe, recipe.samples, root)
-    found = []
-    for pattern in recipe.patterns.image:
-        for path, fields in match_files(root, pattern):
-            sample = fields.get("sample", path.stem)
-            label = recipe.classes.get(fields.get("label", ""), fields.get("label", ""))
-            group = fields.get("group") or sample
-            if recipe.split.method == "part":
-                group = f"{fields.get('part', '')}/{group}"
-            mask = root / _fill(recipe.patterns.mask, fields) if recipe.patterns.mask else None
-            found.append(PictureFiles(group, sample, label, path, mask))
-    if not found:
-        raise BadInput(f"{root}: no picture fits {' or '.join(recipe.patterns.image)}; {how_to_get(recipe)}")
-    return found
-
-
-def _from_table(recipe: Recipe, table: SampleTable, root: Path) -> list[PictureFiles]:
-    rows = read_table(root / table.file, table.separator, [table.sample, table.label, table.group])
-    found, absent = [], []
-    for row in rows:
-        fields = {"sample": row[table.sample], "label": row.get(table.label, ""), "group": row.get(table.group, "")}
-        image = root / _fill(recipe.patterns.image[0], fields)
-        mask = root / _fill(recipe.patterns.mask, fields) if recipe.patterns.mask else None
-        absent += [p.relative_to(root).as_posix() for p in (image, mask) if p is not None and not p.is_file()]
-        label = recipe.classes.get(fields["label"], fields["label"])
-        found.append(PictureFiles(fields["group"] or fields["sample"], fields["sample"], label, image, mask))
-    if absent:
-        raise BadInput(
-            f"{root}: {_some(absent)} named in {table.file} but missing; get the whole set, or take the rows out"
-        )
-    if not found:
-        raise BadInput(f"{root / table.file}: names no sample; get the whole set")
-    return found
-
-
-def _some(names: list[str], show: int = 4) -> str:
+def some(names: list[str], show: int = 4) -> str:
+    """The first names, and how many more there are."""
     return ", ".join(names[:show]) + (f" and {len(names) - show} more" if len(names) > show else "")
+
+
+def refuse_overlaps(used: Mapping[str, Recipe], data_root: Path | str | None) -> None:
+    """BadInput, one line, when two cells of a run use different sets that hold some of the same people.
+
+    used: cell -> recipe. Which sets share people stands in `overlaps` of one of the two. Where it names sites, only
+    scans of these sites count: they are looked for on disk. What a recipe is made of (backgrounds, libraries) counts too.
+    """
+    said = []
+    for (cell, one), (other_cell, other) in itertools.combinations(used.items(), 2):
+        for a, b in itertools.product(_made_of(one, data_root), _made_of(other, data_root)):
+            sites = [s for x, y in ((a, b), (b, a)) if y.name in x.overlaps for s in _shared_sites(x, y, data_root)]
+            if sites:
+                where = f" ({', '.join(s for s in sites if s)})" if any(sites) else ""
+                said.append(
+                    f"{cell} ({one.name}) and {other_cell} ({other.name}): {a.name} and {b.name} hold the same people{where}"
+                )
+    if said:
+        raise BadInput(f"{'; '.join(dict.fromkeys(said))}; use one set for both, or another for one of them")
+
+
+def _made_of(recipe: Recipe, data_root: Path | str | None) -> list[Recipe]:
+    names = [recipe.composite.photographs] if recipe.composite else []
+    if recipe.lesions is not None:
+        names += [recipe.lesions.background, *(library.recipe for library in recipe.lesions.libraries)]
+    return [recipe, *(load_recipe(name, data_root) for name in names)]
+
+
+def _shared_sites(recipe: Recipe, other: Recipe, data_root: Path | str | None) -> list[str]:
+    """Sites of `recipe` on disk whose people are in `other` too; [""] where the recipe names no sites."""
+    sites = recipe.overlaps[other.name]
+    if not sites:
+        return [""]
+    if data_root is None or not recipe.root(data_root).is_dir():
+        return list(sites)
+    there = {f.site for f in scan_files(recipe, data_root)}
+    return [site for site in sites if site in there]
 
 
 def how_to_get(recipe: Recipe) -> str:

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageDraw, UnidentifiedImageError
 
 from braintransfer import study
 from braintransfer.errors import BadInput
-from braintransfer.recipes.files import PictureFiles, picture_files
+from braintransfer.recipes.picture_sets import DrawnObjects, PictureFiles, picture_files
 from braintransfer.recipes.samples import SourceImage
 from braintransfer.recipes.schema import MaskValues, Recipe
 from braintransfer.recipes.splitting import HELD_OUT
@@ -35,18 +35,7 @@ def read_picture(path: Path) -> np.ndarray:
 
 def read_picture_mask(path: Path, values: MaskValues, shape: tuple[int, int]) -> np.ndarray:
     """A mask as uint8 (H, W), 0 background and 1 object. BadInput for another size than `shape` or unexpected values."""
-    try:
-        with Image.open(path) as image:
-            image.load()
-            mask = np.asarray(image if image.mode in ("L", "P", "1", "I") else image.convert("L"))
-    except FileNotFoundError as error:
-        raise BadInput(f"{path}: mask is missing; get the whole set, or take its sample out of the table") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise BadInput(f"{path}: mask is torn or no picture ({error}); download it again or take it out") from error
-    if mask.shape != shape:
-        raise BadInput(
-            f"{path}: mask is {mask.shape[1]} x {mask.shape[0]}, its picture {shape[1]} x {shape[0]}; mend the pair"
-        )
+    mask = _read_values(path, values, shape)
     if values.threshold is not None:
         return (mask > values.threshold).astype(np.uint8)
     known = {*values.foreground, *values.background, *values.ignore}
@@ -58,6 +47,90 @@ def read_picture_mask(path: Path, values: MaskValues, shape: tuple[int, int]) ->
             "in the recipe for masks saved as 0/255"
         )
     return np.isin(mask, values.foreground).astype(np.uint8)
+
+
+def _read_values(path: Path, values: MaskValues, shape: tuple[int, int]) -> np.ndarray:
+    """The values of a mask (H, W); those of a mask in colour are the numbers of its colours."""
+    try:
+        with Image.open(path) as image:
+            image.load()
+            if values.colours:
+                mask = np.asarray(image.convert("RGB"))
+            else:
+                mask = np.asarray(image if image.mode in ("L", "P", "1", "I") else image.convert("L"))
+    except FileNotFoundError as error:
+        raise BadInput(f"{path}: mask is missing; get the whole set, or take its sample out of the table") from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise BadInput(f"{path}: mask is torn or no picture ({error}); download it again or take it out") from error
+    if mask.shape[:2] != shape:
+        raise BadInput(
+            f"{path}: mask is {mask.shape[1]} x {mask.shape[0]}, its picture {shape[1]} x {shape[0]}; mend the pair"
+        )
+    return _colour_numbers(path, mask, values) if values.colours else mask
+
+
+def _colour_numbers(path: Path, mask: np.ndarray, values: MaskValues) -> np.ndarray:
+    code = np.array([65536, 256, 1])
+    known = np.array(values.colours) @ code
+    pixels = mask.astype(np.int64) @ code
+    order = np.argsort(known)
+    number = order[np.minimum(np.searchsorted(known, pixels, sorter=order), len(known) - 1)]
+    strange = mask[known[number] != pixels]
+    if len(strange):
+        shown = ", ".join(str(tuple(int(c) for c in colour)) for colour in np.unique(strange, axis=0)[:3])
+        raise BadInput(f"{path}: mask holds colours {shown} that `mask_values.colours` lacks; get the mask again")
+    return number
+
+
+def draw_mask(path: Path, drawn: DrawnObjects, shape: tuple[int, int]) -> np.ndarray:
+    """The mask of a picture (H, W) uint8 from the outlines of its objects, all objects 1. BadInput for another `shape`.
+
+    Polygons are filled with their edge, so a mask may be a pixel wider than one of COCO's own tools.
+    """
+    if drawn.shape != shape:
+        raise BadInput(
+            f"{path}: picture is {shape[1]} x {shape[0]}, its annotations say {drawn.shape[1]} x {drawn.shape[0]}; "
+            "get the picture again"
+        )
+    canvas = Image.new("L", (shape[1], shape[0]))
+    pen = ImageDraw.Draw(canvas)
+    runs = np.zeros(shape, np.uint8)
+    for outline in drawn.outlines:
+        if isinstance(outline, np.ndarray):
+            if len(outline) > 2:
+                pen.polygon([(float(x), float(y)) for x, y in outline], fill=1, outline=1)
+            continue
+        counts = outline["counts"]
+        if not isinstance(counts, np.ndarray) or int(counts.sum()) != shape[0] * shape[1]:
+            raise BadInput(
+                f"{path}: the runs of its annotation are packed or do not fit; export them as lists of numbers"
+            )
+        flat = np.repeat(np.arange(len(counts)) % 2, counts)
+        runs |= flat.reshape(shape[1], shape[0]).T.astype(np.uint8)
+    return np.asarray(canvas) | runs
+
+
+def read_mask_of(recipe: Recipe, files: PictureFiles, shape: tuple[int, int]) -> np.ndarray:
+    """The mask of one picture as uint8 (H, W), zeros where the set has none. BadInput as `read_picture_mask`."""
+    if files.drawn is not None:
+        return draw_mask(files.image, files.drawn, shape)
+    if files.mask is None:
+        return np.zeros(shape, np.uint8)
+    return read_picture_mask(files.mask, recipe.mask_values, shape)
+
+
+def label_of(recipe: Recipe, files: PictureFiles, shape: tuple[int, int]) -> str:
+    """The class of one picture; where objects are numbered, that of the object with the most pixels."""
+    if files.objects is None or files.mask is None:
+        return files.label
+    objects = _read_values(files.objects, MaskValues(), shape)
+    values = _read_values(files.mask, recipe.mask_values, shape)
+    inside = np.isin(values, recipe.mask_values.foreground) & (objects > 0)
+    if not inside.any():
+        raise BadInput(f"{files.objects}: picture has no object, so no class; take its sample out of the list")
+    largest = objects == np.bincount(objects[inside]).argmax()
+    value = int(np.bincount(values[largest & inside]).argmax())
+    return recipe.classes.get(str(value), str(value))
 
 
 def _square(array: np.ndarray, size: int, smooth: bool = True) -> np.ndarray:
@@ -84,13 +157,12 @@ def stretched(image: np.ndarray, percentiles: tuple[float, float]) -> np.ndarray
 def read_source_image(recipe: Recipe, files: PictureFiles, size: int) -> SourceImage:
     """One picture with its mask, both as squares of `size` pixels; a mask of zeros where the set has none."""
     image = read_picture(files.image)
-    mask = np.zeros(image.shape[:2], np.uint8)
-    if files.mask is not None:
-        mask = read_picture_mask(files.mask, recipe.mask_values, (image.shape[0], image.shape[1]))
+    shape = (image.shape[0], image.shape[1])
+    mask, label = read_mask_of(recipe, files, shape), label_of(recipe, files, shape)
     if recipe.stretch is not None:
         image = stretched(image, recipe.stretch)
     small = (_square(mask * np.uint8(255), size) > 127).astype(np.uint8)
-    return SourceImage(files.group, files.sample, _square(image, size), small, files.label)
+    return SourceImage(files.group, files.sample, _square(image, size), small, label)
 
 
 def folder_images(recipe: Recipe, data_root: Path | str | None, n: int, size: int, seed: int) -> Iterator[SourceImage]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +12,36 @@ from braintransfer.errors import BadInput
 from braintransfer.recipes.files import ScanFiles, scan_files
 from braintransfer.recipes.samples import SubjectScan
 from braintransfer.recipes.schema import Recipe
-from braintransfer.volumes import Scan, brain_of, read_mask, read_scan
+from braintransfer.volumes import Scan, affine_of_axes, brain_of, read_mask, read_scan
+
+#: Said where a recipe names brain masks and they are not there. This project strips no skulls itself.
+MAKE_BRAIN_MASKS = (
+    "make it with a skull stripper, for instance `mri_synthstrip -i SCAN -m MASK` (FreeSurfer), on the scan's own grid"
+)
 
 
 def read_subject_scan(recipe: Recipe, files: ScanFiles) -> SubjectScan:
-    """Read one scan with its mask (zeros where the set has none) and its brain, all on the scan's own grid."""
-    image = read_scan(files.image)
+    """Read one scan with its mask (zeros where the set has none) and its brain, all on the scan's own grid.
+
+    Several masks of a scan are joined: where they disagree the higher class stands. BadInput as `read_scan` and `read_mask`.
+    """
+    how = recipe.volume
+    image = read_scan(files.image, how.channel)
+    if how.stored_axes:
+        affine = affine_of_axes(how.stored_axes, image.data.shape, image.spacing)
+        image = Scan(image.data, affine, image.spacing, image.path)
+    same_voxels = how.same_voxels or bool(how.stored_axes)
     mask = np.zeros(image.data.shape, np.uint8)
-    if files.mask is not None:
-        mask = read_mask(files.mask, image, labels=recipe.labels or {1: 1})
-    brain = brain_of(image.data) if files.brain is None else read_mask(files.brain, image) > 0
+    for path in (files.mask, *files.more_masks):
+        if path is not None:
+            labels = recipe.labels or {1: 1}
+            np.maximum(mask, read_mask(path, image, None, labels, how.threshold, same_voxels), out=mask)
+    if files.brain is None:
+        brain = brain_of(image.data)
+    elif files.brain.is_file():
+        brain = read_mask(files.brain, image, same_voxels=same_voxels) > 0
+    else:
+        raise BadInput(f"{files.brain}: brain mask is missing; {MAKE_BRAIN_MASKS}")
     check_brain(image, brain)
     outside = int(((mask > 0) & ~brain).sum())
     notes: dict[str, object] = {"labelled_voxels_outside_brain": outside} if outside else {}
@@ -54,16 +74,53 @@ def chosen_people(people: Sequence[tuple[str, float | None]], limit: int, seed: 
     return sorted(names[i] for i in rng.permutation(len(names))[:limit])
 
 
-def folder_scans(recipe: Recipe, data_root: Path | str | None, limit: int, seed: int) -> Iterator[SubjectScan]:
-    """All scans of `limit` people (0: everybody), one after another. BadInput that names every missing file at once."""
+def folder_scans(
+    recipe: Recipe,
+    data_root: Path | str | None,
+    limit: int,
+    seed: int,
+    left_out: Callable[[str], None] | None = None,
+) -> Iterator[SubjectScan]:
+    """All scans of `limit` people (0: everybody), one after another.
+
+    A bad scan stops the walk: the rest is read through, and one BadInput names every bad file. With `left_out`, a bad
+    scan is left out instead and its sentence is given to `left_out`. Nothing is read when files are missing.
+    """
     found = scan_files(recipe, data_root)
     names = set(chosen_people([(f.subject, f.age) for f in found], limit, seed))
     found = [f for f in found if f.subject in names]
-    missing = [p for f in found for p in (f.mask, f.brain) if p is not None and not p.is_file()]
-    if missing:
-        shown = ", ".join(str(p) for p in missing[:4])
-        raise BadInput(
-            f"{shown}: {len(missing)} file(s) missing beside their scans; get the whole set, or take the scans out"
-        )
+    if left_out is None:
+        _refuse_missing(recipe.root(data_root), found)
+    bad: list[str] = []
+    good = 0
     for files in found:
-        yield read_subject_scan(recipe, files)
+        try:
+            item = read_subject_scan(recipe, files)
+        except BadInput as error:
+            (bad.append if left_out is None else left_out)(str(error))
+            continue
+        if not bad:
+            good += 1
+            yield item
+    if len(bad) == 1:
+        raise BadInput(bad[0])
+    if bad:
+        raise BadInput(f"{len(bad)} of {len(found)} scans of {recipe.name} are bad: {' | '.join(bad)}")
+    if not good:
+        raise BadInput(
+            f"recipe {recipe.name}: every scan is bad and left out; see `braintransfer data check {recipe.name}`"
+        )
+
+
+def _refuse_missing(root: Path, found: Sequence[ScanFiles]) -> None:
+    """BadInput, one line with every mask and brain mask that is not there."""
+    masks = [p for f in found if (p := f.mask) is not None and not p.is_file()]
+    brains = [p for f in found if (p := f.brain) is not None and not p.is_file()]
+    if not masks and not brains:
+        return
+    listed = ", ".join(p.relative_to(root).as_posix() for p in dict.fromkeys([*masks, *brains]))
+    what_to_do = ["get the whole set, or take the scans out"] if masks else []
+    what_to_do += [f"brain masks: {MAKE_BRAIN_MASKS}"] if brains else []
+    raise BadInput(
+        f"{root}: {len(set(masks + brains))} file(s) missing beside their scans: {listed}; {'; '.join(what_to_do)}"
+    )

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from braintransfer import study
 from braintransfer.errors import BadInput
 
-Kind = Literal["volumes", "images", "masks", "composited", "semisynthetic", "simulated"]
+Kind = Literal["volumes", "slices", "images", "masks", "composited", "semisynthetic", "simulated"]
 CELLS = (*study.PRETRAINED_HERE, *study.TARGETS, "background", "photographs", "showcase", "lesion-masks")
 
 
@@ -49,11 +49,18 @@ class Access(_Part):
 
 class Patterns(_Part):
     """File patterns relative to the set's folder; `{subject}`, `{session}`, `{site}`, `{scan}`, `{sample}`, `{label}`,
-    `{group}` and `{part}` stand for one piece of a name each. `brain` is a pattern, or `nonzero` for skull-stripped scans."""
+    `{group}` and `{part}` stand for one piece of a name each. `brain` is a pattern, or `nonzero` for skull-stripped scans
+    (`head` for slices with the skull on)."""
 
     image: tuple[str, ...] = ()
     mask: str = ""
+    #: Further masks of the same scan, all that there are ("{subject}_lesion_*.nii.gz"); together they are the reference.
+    more_masks: str = ""
     brain: str = "nonzero"
+    #: Pictures whose values number the objects; with them a picture's class is that of its largest object.
+    objects: str = ""
+    #: Annotation files in COCO's format; classes and masks come from them, `{sample}` is the picture's file name.
+    coco: str = ""
 
 
 class SubjectTable(_Part):
@@ -68,25 +75,33 @@ class SubjectTable(_Part):
 
 
 class SampleTable(_Part):
-    """A table of pictures: `samples.csv` with the columns that hold the file stem, its class and its group."""
+    """A table of pictures: `samples.csv` with the columns that hold the file stem, its class and its group.
+
+    `columns` names them where the table has no header line; lines that start with # are left out then.
+    """
 
     file: str = "samples.csv"
     sample: str = "sample"
     label: str = ""
     group: str = ""
     separator: str = ","
+    columns: tuple[str, ...] = ()
+    #: Names of samples start with their class: `check` compares.
+    label_in_name: bool = False
 
 
 class MaskValues(_Part):
     """Which values of an image mask are object. Without `threshold` a mask may hold only `foreground`, `background`, `ignore`.
 
     `threshold` is for masks saved as 0/255 or as a compressed picture: above it is object. `ignore` becomes background.
+    `colours` is for masks in colour: its first colour (red, green, blue) is the value 0, and so on.
     """
 
     foreground: tuple[int, ...] = (1,)
     background: tuple[int, ...] = (0,)
     ignore: tuple[int, ...] = ()
     threshold: int | None = None
+    colours: tuple[tuple[int, int, int], ...] = ()
 
 
 class Split(_Part):
@@ -120,12 +135,89 @@ class Lesions(_Part):
     #: Log-normal volumes to match (median in mL, sigma); without them masks are drawn at random.
     median_ml: float | None = None
     sigma: float | None = None
+    #: Brightness against white matter: as measured ("real"), as in the demo, or one number (1.0 changes nothing).
+    contrast: Literal["real", "demo"] | float = "real"
 
 
 class Composite(_Part):
     """Photographs pasted into photographs, through random shapes."""
 
     photographs: str
+
+
+class ClassOf(_Part):
+    """Where the class of a slice comes from: a field of the image pattern, a column of a table, or the slice's own mask.
+
+    The table's column `row` holds `key`, which is made of fields ("OAS1_{subject}_MR{session}"). Scans whose value is empty
+    (or n/a) are left out. `groups` puts numbers into classes: from the first (included) to the second (excluded).
+    """
+
+    field: str = ""
+    table: str = ""
+    separator: str = ","
+    row: str = ""
+    key: str = "{subject}"
+    column: str = ""
+    groups: dict[str, tuple[float, float]] = {}
+    #: Names of the classes "nothing of the mask on the slice" and "something of it".
+    mask: tuple[str, str] | None = None
+
+    @model_validator(mode="after")
+    def _one_place(self) -> ClassOf:
+        if bool(self.field) + bool(self.table) + (self.mask is not None) != 1:
+            raise ValueError("give one of `field`, `table` (with `row` and `column`) and `mask`")
+        if self.table and not (self.row and self.column):
+            raise ValueError("`table` needs `row` (the column that names the scan or person) and `column` (the class)")
+        return self
+
+
+class Slices(_Part):
+    """Which slices of a volume become pictures: `per_scan` of them, evenly spread between two depths below the brain's top.
+
+    With the skull on it is the head's top; in coronal slices its front. `field_mm` is a picture's width in millimetres.
+    """
+
+    plane: Literal["axial", "coronal"] = "axial"
+    per_scan: int = Field(default=8, ge=1)
+    below_top_mm: tuple[float, float] = (30, 100)
+    field_mm: float = Field(default=224, gt=0)
+    #: What a person is called, made of fields; people are what is split.
+    person: str = "{subject}"
+    #: Where the stored axes run ("LAS": left, front, up), for headers that do not say it or say it wrongly.
+    stored_axes: str = Field(
+        default="", pattern="^([LR][AP][IS]|[LR][IS][AP]|[AP][LR][IS]|[AP][IS][LR]|[IS][LR][AP]|[IS][AP][LR])?$"
+    )
+    class_of: ClassOf | None = None
+
+
+class Volume(_Part):
+    """How the files of a set of volumes are read where their names and headers do not say it."""
+
+    #: What a person is called, made of fields; people are what is split. Empty: `{subject}`.
+    person: str = ""
+    #: Take only these sites; empty takes all.
+    sites: tuple[str, ...] = ()
+    #: Which volume of a 4-D image is T1, counted from 0.
+    channel: int | None = Field(default=None, ge=0)
+    #: Masks are probabilities or were smoothed: above this value is 1 (then `labels` maps), the rest 0.
+    threshold: float | None = None
+    #: Masks lie voxel on voxel on their scans, although their headers say something else.
+    same_voxels: bool = False
+    #: Where the stored axes run ("LAS": left, front, up), for headers that do not say it or say it wrongly.
+    stored_axes: str = Field(
+        default="", pattern="^([LR][AP][IS]|[LR][IS][AP]|[AP][LR][IS]|[AP][IS][LR]|[IS][LR][AP]|[IS][AP][LR])?$"
+    )
+
+
+class MatlabFields(_Part):
+    """Where MATLAB v7.3 files keep a slice, its mask, class, person and (to check the orientation) the mask's border."""
+
+    image: str
+    mask: str
+    label: str
+    person: str
+    border: str = ""
+    exclude: tuple[str, ...] = ()
 
 
 class Recipe(_Part):
@@ -145,11 +237,18 @@ class Recipe(_Part):
     samples: SampleTable | None = None
     only: tuple[str, ...] = ()
     classes: dict[str, str] = {}
+    #: Folder of ImageNet's development kit: names of the classes, and classes of validation pictures outside class folders.
+    devkit: str = ""
     mask_values: MaskValues = MaskValues()
     #: Clip each picture to these percentiles of its values above 0 (for MRI slices).
     stretch: tuple[float, float] | None = None
     lesions: Lesions | None = None
     composite: Composite | None = None
+    slices: Slices | None = None
+    volume: Volume = Volume()
+    #: Other recipes that hold some of the same people, and which sites of this set they are (none named: anywhere in it).
+    overlaps: dict[str, tuple[str, ...]] = {}
+    matlab: MatlabFields | None = None
     generator: Literal["", "natural", "mri", "stroke", "ms", "anatomy"] = ""
     orientation: str = ""
     skull: str = ""
@@ -172,6 +271,10 @@ class Recipe(_Part):
             "composited": ("composite", self.composite),
             "semisynthetic": ("lesions", self.lesions),
             "simulated": ("generator", self.generator),
+            "slices": (
+                "patterns.image` and `slices` (volumes) or `matlab",
+                self.patterns.image and (self.slices or self.matlab),
+            ),
         }
         key, value = needs[self.kind]
         if not value:
@@ -180,6 +283,13 @@ class Recipe(_Part):
         if odd:
             raise ValueError(f"cells: {', '.join(odd)} unknown; allowed are {', '.join(CELLS)}")
         return self
+
+    def must_fill(self, cell: str) -> None:
+        """BadInput, one line, when the set cannot fill `cell`: it lacks the classes or the masks that the task needs."""
+        if cell not in self.cells:
+            raise BadInput(
+                f"recipe {self.name} fills {', '.join(self.cells)}, not {cell}; choose another recipe for it, or leave {cell} out"
+            )
 
     @property
     def group_means(self) -> str:

@@ -10,11 +10,13 @@ import numpy as np
 
 from braintransfer import study
 from braintransfer.errors import BadInput
+from braintransfer.provenance import digest, sha256_file
 from braintransfer.recipes.files import match_files, scan_files
 from braintransfer.recipes.registration import Alignment, align_to_template
 from braintransfer.recipes.samples import SubjectScan
 from braintransfer.recipes.scans import read_subject_scan
 from braintransfer.recipes.schema import Library, Recipe
+from braintransfer.simulate import lesions as drawing
 from braintransfer.simulate.lesions import Contrast, insert_ms, insert_stroke
 from braintransfer.volumes import Scan, read_mask, resample
 
@@ -26,6 +28,13 @@ NEAR = float(np.log(1.25))
 CSF_LEVEL = 0.5
 
 _MIRROR = np.diag([-1.0, 1.0, 1.0, 1.0])
+
+
+def drawn_by(recipe: Recipe) -> str:
+    """Digest of what draws a recipe's lesions: its `lesions` and two modules. A null check holds for this and no other."""
+    assert recipe.lesions is not None
+    modules = [sha256_file(Path(file)) for file in (drawing.__file__, __file__)]
+    return digest([recipe.lesions.model_dump(mode="json"), *modules])
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,421 @@
+"""How fast the training loop is: beside what the network alone takes, beside other people's loops, and as things grow."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import json
+import math
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from braintransfer import study
+from braintransfer.augment import Strength, augment
+from braintransfer.errors import BadInput
+from braintransfer.machine import Machine, keep_memory
+from braintransfer.network import build_unet
+from braintransfer.prepare import prepare
+from braintransfer.proofs.loaders import LOADERS, Slices
+from braintransfer.provenance import write_manifest
+from braintransfer.settings import PrepareSettings
+from braintransfer.store import Store, StoreWriter, open_store
+from braintransfer.training import (
+    PRIOR_BATCHES,
+    Schedule,
+    batch_order,
+    first_batches,
+    fit,
+    outputs,
+    segmentation_batch,
+    segmentation_loss,
+    start_at_prior,
+)
+
+ENCODER = "tf_efficientnet_lite0"
+CLASSES = len(study.CLASSES["anatomy"])
+#: One fine-tuning of the demo: what all contenders do.
+SCHEDULE = Schedule(steps=120, batch=8, crop=64, augmentation=0.3)
+#: Steps before the clock starts: the first ones fill caches and start workers.
+WARM_UP = 10
+OURS = "this study"
+#: Turns of the loop and of the bare network in `ceiling_table`, and steps in each.
+BLOCK = 15
+
+
+def machine_here(threads: int = 0) -> Machine:
+    """Plain fp32 in channels_last on the CPU, what a CPU run expects, with that many threads (0: all cores)."""
+    machine = Machine("cpu", "fp32", True, threads or os.cpu_count() or 1)
+    torch.set_num_threads(machine.threads)
+    keep_memory()
+    return machine
+
+
+def demo_store(run: Path) -> Store:
+    """The built-in people of the anatomy target, prepared in the folder `run` (once)."""
+    settings = PrepareSettings(
+        profile="proof", read_from=str(run), write_to=str(run), dataset="anatomy", recipe="simulated_anatomy", role="target",
+        target="anatomy", data="", spacing=2.0, size=[128, 96], subjects=14, folds=2, n_validation=3, n_test=6, seed=1,
+    )  # fmt: skip
+    return prepare(settings, report=lambda _: None)
+
+
+def _training_rows(store: Store) -> np.ndarray:
+    return store.rows(store.training_subset(0, 0, 4), fold=0)
+
+
+# ------------------------------------------------------------------------------------------------ the loop and its ceiling
+def ceiling_table(store: Store, crops: tuple[int, ...] = (64, 96, 192), rounds: int = 5) -> pd.DataFrame:
+    """The study's loop beside the same network on one batch that lies ready: samples/s of each, and their ratio.
+
+    Both take turns in one process, so that a busy moment of the machine hits both. The bare network does forward, loss,
+    backward, clipping and optimiser step; the loop also reads from the store, draws views and keeps its losses.
+    """
+    rows = []
+    for crop in crops:
+        machine = machine_here()
+        schedule = Schedule(steps=BLOCK, batch=8, crop=crop, augmentation=0.3)
+        read, order = _reader(store, schedule)
+        fixed = segmentation_batch(read(order[0]), torch.Generator().manual_seed(0), schedule, machine)
+        network = build_unet(ENCODER, CLASSES + 1, 0)
+        quiet: dict[str, Any] = {"schedule": schedule, "machine": machine, "seed": 0, "report": lambda _: None}
+
+        def loop(
+            make: Any, network: nn.Module = network, order: np.ndarray = order, read: Any = read, quiet: Any = quiet
+        ) -> float:
+            return fit(network, read, order, make, segmentation_loss, **quiet).seconds / BLOCK
+
+        def bare(*_: Any, fixed: Any = fixed) -> tuple[Tensor, Tensor]:
+            return fixed
+
+        loop(bare), loop(segmentation_batch)
+        times = [(loop(bare), loop(segmentation_batch)) for _ in range(rounds)]
+        alone, whole = (median(t[k] for t in times) for k in (0, 1))
+        rows.append(
+            {
+                "crop (px)": crop,
+                "network alone (samples/s)": round(schedule.batch / alone, 1),
+                "the study's loop (samples/s)": round(schedule.batch / whole, 1),
+                "loop / network alone": round(median(a / b for a, b in times), 3),
+                "lowest turn": round(min(a / b for a, b in times), 3),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _reader(store: Store, schedule: Schedule) -> tuple[Callable[[np.ndarray], tuple[np.ndarray, ...]], np.ndarray]:
+    rows = _training_rows(store)
+    shown = store.slices["foreground"].to_numpy()[rows] > 0
+    order = batch_order(shown, schedule.steps, schedule.batch, study.stream(0, "order"))
+    return (lambda chosen: store.load(rows[chosen], fold=0)), order
+
+
+def views_table(sizes: tuple[int, ...] = (64, 96, 192), batch: int = 16, repeats: int = 20) -> pd.DataFrame:
+    """CPU-milliseconds that one random view takes, with bending: the median of `repeats` batches, one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    rows = []
+    for size in sizes:
+        images = torch.rand(batch, 1, size, size)
+        masks = (torch.rand(batch, size, size) > 0.9).to(torch.uint8)
+        generator, seconds = torch.Generator().manual_seed(0), []
+        for _ in range(repeats + 3):
+            start = time.process_time()
+            augment(images, masks, generator, size, focus=1.0)
+            seconds.append(time.process_time() - start)
+        rows.append({"view (px)": size, "CPU-ms a view": round(1000 * median(seconds[3:]) / batch, 2)})
+    torch.set_num_threads(threads)
+    return pd.DataFrame(rows)
+
+
+# ---------------------------------------------------------------------------------------------------- beside other loops
+def contend(name: str, workers: int, run: Path, steps: int, started: float) -> dict[str, Any]:
+    """One fine-tuning cell from process start to score, fed by `name`. started: `time.time()` when the process was begun."""
+    schedule = dataclasses.replace(SCHEDULE, steps=steps)
+    machine = machine_here()
+    store = open_store(run / "data" / "anatomy")
+    network = build_unet(ENCODER, CLASSES + 1, 0)
+    marks: list[float] = []
+    if name == OURS:
+        read, order = _reader(store, schedule)
+        make_batch: Any = segmentation_batch
+    else:
+        rows = _training_rows(store)
+        images, masks = store.load(rows, fold=0)
+        strength = Strength().times(schedule.augmentation)
+        slices = Slices(images, masks, schedule.steps, schedule.batch, schedule.crop, 0, workers, strength)
+        batches = LOADERS[name].batches(slices)
+        read, order = (lambda _: ()), np.zeros((schedule.steps, schedule.batch), np.int64)
+
+        def make_batch(*_: Any) -> tuple[Tensor, Tensor]:
+            inputs, targets = next(batches)
+            return machine.arrange(inputs), targets
+
+    def marked(*of: Any) -> tuple[Tensor, Tensor]:
+        made = make_batch(*of)
+        marks.append(time.time())
+        return made
+
+    _start_alike(network, store, machine)
+    if name == "segmentation-models-pytorch":
+        _smp_training(network, machine, marked, schedule)
+    else:
+        fit(
+            network,
+            read,
+            order,
+            marked,
+            segmentation_loss,
+            schedule=schedule,
+            machine=machine,
+            seed=0,
+            report=lambda _: None,
+        )
+    trained = time.time()
+    score = _held_out_dice(network, store, machine)
+    ended = time.time()
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    worker = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return {
+        "first batch": marks[0] - started,
+        "samples/s": (schedule.steps - WARM_UP) * schedule.batch / (trained - marks[WARM_UP]),
+        "whole cell": ended - started,
+        "peak MB": (own + (workers * worker if name != OURS else 0)) / 2**10,
+        "Dice": score,
+    }
+
+
+def _start_alike(network: nn.Module, store: Store, machine: Machine) -> None:
+    """Every contender begins at the prior that the study begins at."""
+    read, order = _reader(store, SCHEDULE)
+    start_at_prior(network, first_batches(PRIOR_BATCHES, read, order, segmentation_batch, SCHEDULE, machine, 0))
+
+
+def _smp_training(
+    network: nn.Module, machine: Machine, batch: Callable[[], tuple[Tensor, Tensor]], schedule: Schedule
+) -> None:
+    """The loop of that library's examples: multi-class Dice loss, Adam, a cosine."""
+    import segmentation_models_pytorch as smp
+
+    loss = smp.losses.DiceLoss(smp.losses.MULTICLASS_MODE, from_logits=True)
+    network = machine.place(network).train()
+    adam = torch.optim.Adam(network.parameters(), lr=schedule.learning_rate)
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(adam, schedule.steps)
+    for _ in range(schedule.steps):
+        images, masks = batch()
+        adam.zero_grad()
+        loss(network(images), masks).backward()
+        adam.step()
+        cosine.step()
+
+
+def _held_out_dice(network: nn.Module, store: Store, machine: Machine) -> float:
+    """Mean over validation people and classes of Dice on the working grid."""
+    scores = []
+    for person in store.subjects("validation"):
+        images, masks = store.load(store.rows([person], fold=0), fold=0)
+        predicted = outputs(network, images, machine).argmax(1).numpy()
+        for k in range(1, CLASSES + 1):
+            both = ((predicted == k) & (masks == k)).sum()
+            scores.append(2 * both / max(1, (predicted == k).sum() + (masks == k).sum()))
+    return float(np.mean(scores))
+
+
+def in_a_process(name: str, workers: int, run: Path, steps: int = SCHEDULE.steps) -> dict[str, Any]:
+    """`contend` in a fresh process. BadInput when it stops."""
+    command = [
+        sys.executable,
+        "-m",
+        "braintransfer.proofs.speed",
+        name,
+        str(workers),
+        str(run),
+        str(steps),
+        repr(time.time()),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise BadInput(f"{name} with {workers} workers stopped: {reason}")
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def contenders() -> tuple[list[str], list[str]]:
+    """Names of those that can run here, ours first, and a sentence about each that cannot."""
+    there = [OURS, *(name for name, loader in LOADERS.items() if loader.version)]
+    absent = [f"{name} is not installed ({', '.join(x.packages)})" for name, x in LOADERS.items() if not x.version]
+    return there, absent
+
+
+def side_by_side_table(run: Path, rounds: int, report: Callable[[str], None] = print) -> pd.DataFrame:
+    """The same cell by each contender, `rounds` times in turns, a fresh process each: medians.
+
+    Every contender may use the whole machine: others with and without worker processes, and the faster way counts.
+    """
+    demo_store(run)
+    names, _ = contenders()
+    ways = [(n, w) for n in names for w in ((0,) if n == OURS else (0, os.cpu_count() or 1))]
+    found: dict[tuple[str, int], list[dict[str, Any]]] = {way: [] for way in ways}
+    for turn in range(rounds):
+        for name, workers in ways:
+            found[name, workers].append(in_a_process(name, workers, run))
+            report(
+                f"turn {turn + 1} of {rounds}: {name}, {workers} workers: {found[name, workers][-1]['samples/s']:.0f} samples/s"
+            )
+    rows = []
+    ours = _medians(found[OURS, 0])
+    for name in names:
+        workers, best = max(
+            ((w, _medians(found[n, w])) for n, w in ways if n == name), key=lambda item: float(item[1]["samples/s"])
+        )
+        loader = LOADERS.get(name)
+        rows.append(
+            {
+                "loop": name if loader is None else f"{name} {loader.version}",
+                "worker processes": workers,
+                "training (samples/s)": round(best["samples/s"], 1),
+                "beside ours": round(best["samples/s"] / ours["samples/s"], 2),
+                "first batch after (s)": round(best["first batch"], 1),
+                "whole cell (s)": round(best["whole cell"], 1),
+                "peak memory (MB)": round(best["peak MB"]),
+                "held-out Dice": round(best["Dice"], 3),
+                "how it differs": "" if loader is None else loader.note,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _medians(turns: list[dict[str, Any]]) -> dict[str, float]:
+    return {key: median(turn[key] for turn in turns) for key in turns[0]}
+
+
+# ------------------------------------------------------------------------------------------------------------- as it grows
+def exponent(sizes: list[float], costs: list[float]) -> float:
+    """The power with which cost grows with size: slope of a straight line through the logarithms."""
+    return float(np.polyfit(np.log(sizes), np.log(costs), 1)[0])
+
+
+def growth_table(store: Store) -> pd.DataFrame:
+    """What each thing costs at several sizes, and the power with which it grows."""
+    machine = machine_here(1)
+    measured: dict[str, tuple[str, list[tuple[float, float]]]] = {
+        "training step, side of the crop (px)": ("ms", list(_step_by_crop(store, machine))),
+        "training step, batch": ("ms", list(_step_by_batch(store, machine))),
+        "predicting, slices": ("ms", list(_predicting(store, machine))),
+        "reading a batch, pictures in the store": ("ms", []),
+        "memory of reading, pictures in the store": ("MB", []),
+    }
+    for n in (2_000, 20_000, 200_000):
+        seconds, memory = _reading(n)
+        measured["reading a batch, pictures in the store"][1].append((n, 1000 * seconds))
+        measured["memory of reading, pictures in the store"][1].append((n, memory))
+    rows = []
+    for what, (unit, points) in measured.items():
+        sizes, costs = [p[0] for p in points], [p[1] for p in points]
+        shown = "; ".join(f"{s:,.0f}: {c:.3g} {unit}" for s, c in points)
+        rows.append({"what grows": what, "cost": shown, "grows with power": round(exponent(sizes, costs), 2)})
+    return pd.DataFrame(rows)
+
+
+def _step_seconds(store: Store, machine: Machine, schedule: Schedule) -> float:
+    read, order = _reader(store, schedule)
+    network = build_unet(ENCODER, CLASSES + 1, 0)
+    quiet: dict[str, Any] = {"schedule": schedule, "machine": machine, "seed": 0, "report": lambda _: None}
+    turns = [fit(network, read, order, segmentation_batch, segmentation_loss, **quiet).seconds for _ in range(3)]
+    return min(turns) / schedule.steps
+
+
+def _step_by_crop(store: Store, machine: Machine) -> Iterator[tuple[float, float]]:
+    for crop in (64, 96, 128, 192, 256):
+        yield crop, 1000 * _step_seconds(store, machine, Schedule(steps=4, batch=4, crop=crop, augmentation=0.3))
+
+
+def _step_by_batch(store: Store, machine: Machine) -> Iterator[tuple[float, float]]:
+    for batch in (4, 8, 16, 32):
+        yield batch, 1000 * _step_seconds(store, machine, Schedule(steps=4, batch=batch, crop=64, augmentation=0.3))
+
+
+def _predicting(store: Store, machine: Machine) -> Iterator[tuple[float, float]]:
+    network = machine.place(build_unet(ENCODER, CLASSES + 1, 0))
+    images, _ = store.load(_training_rows(store), fold=0)
+    for n in (16, 32, 64, 128, 256):
+        part = np.resize(images, (n, *images.shape[1:]))
+        seconds = []
+        for _ in range(3):
+            start = time.perf_counter()
+            outputs(network, part, machine)
+            seconds.append(time.perf_counter() - start)
+        yield n, 1000 * min(seconds)
+
+
+def _reading(n: int, side: int = 64, batch: int = 16, batches: int = 200) -> tuple[float, float]:
+    """Seconds a batch and private memory (MB) of reading random batches of a made-up source with `n` pictures."""
+    with tempfile.TemporaryDirectory(prefix="braintransfer-speed-") as folder:
+        run = Path(folder)
+        pictures = np.random.default_rng(0).integers(0, 256, (1000, side, side), dtype=np.uint8)
+        writer = StoreWriter(run / "store", (side, side))
+        for start in range(0, n, 1000):
+            part = pictures[: min(1000, n - start)]
+            writer.add(part, np.zeros_like(part), subject=f"p{start}", scan=f"p{start}", label="one")
+        writer.finish({"train": [f"p{s}" for s in range(0, n, 1000)], "validation": [], "dropped": []})
+        write_manifest(run / "store", stage="prepare", key="made up", parameters={}, code="", inputs={})
+        command = [
+            sys.executable,
+            "-m",
+            "braintransfer.proofs.speed",
+            "reading",
+            str(run / "store"),
+            str(batch),
+            str(batches),
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    seconds, memory = json.loads(done.stdout.splitlines()[-1])
+    return seconds, memory
+
+
+def _read_batches(path: Path, batch: int, batches: int) -> tuple[float, float]:
+    store = open_store(path)
+    rng = np.random.default_rng(0)
+    seconds = []
+    for _ in range(batches):
+        rows = rng.integers(0, len(store.slices), batch)
+        start = time.perf_counter()
+        store.load(rows)
+        seconds.append(time.perf_counter() - start)
+    gc.collect()
+    return median(seconds), _private_mb()
+
+
+def _private_mb() -> float:
+    """Memory of this process that is not a file's: Linux only; NaN elsewhere."""
+    status = Path("/proc/self/status")
+    if not status.is_file():
+        return math.nan
+    line = next(x for x in status.read_text().splitlines() if x.startswith("RssAnon:"))
+    return int(line.split()[1]) / 2**10
+
+
+def main(arguments: list[str]) -> None:
+    """What the fresh processes of `side_by_side_table` and `growth_table` do; the last line printed is JSON."""
+    if arguments[0] == "reading":
+        result: Any = _read_batches(Path(arguments[1]), int(arguments[2]), int(arguments[3]))
+    else:
+        name, workers, run, steps, started = arguments
+        result = contend(name, int(workers), Path(run), int(steps), float(started))
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,259 @@
+"""Pictures of a source cut from volumes: a few slices a scan, by a rule that the recipe states, one volume in memory at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+from braintransfer import study, volumes
+from braintransfer.errors import BadInput
+from braintransfer.recipes.files import fill, how_to_get, match_files, read_table, some
+from braintransfer.recipes.samples import SourceImage
+from braintransfer.recipes.scans import check_brain
+from braintransfer.recipes.schema import ClassOf, Recipe
+
+#: What each plane sees as x (right), y (up in the picture) and z (from slice to slice), in rows of the world's x, y and z.
+PLANES = {"axial": np.eye(4), "coronal": np.eye(4)[[0, 2, 1, 3]]}
+#: A slice counts as empty when it holds less brain than this share of the scan's fullest slice.
+EMPTY = 0.05
+
+
+@dataclass(frozen=True)
+class SliceFiles:
+    """Where one scan of one person lies; `label` is its class, None where each slice has its own (or the set has none)."""
+
+    person: str
+    scan: str
+    label: str | None
+    image: Path
+    mask: Path | None
+    brain: Path | None
+
+
+def slice_files(recipe: Recipe, data_root: Path | str | None) -> list[SliceFiles]:
+    """Every scan that the image patterns find and that has a class, sorted by person and scan.
+
+    Scans whose class is empty in the table are left out. BadInput when the folder is missing, nothing fits, a scan is found
+    twice or has no row, or files are missing beside scans (all at once).
+    """
+    root, rule = recipe.root(data_root), recipe.slices
+    assert rule is not None
+    if not root.is_dir():
+        raise BadInput(f"{root}: folder of {recipe.name} is missing; {how_to_get(recipe)}")
+    rows = _class_rows(rule.class_of, root) if rule.class_of is not None and rule.class_of.table else {}
+    found: dict[str, SliceFiles] = {}
+    strangers, absent, fits = [], [], 0
+    for pattern in recipe.patterns.image:
+        for path, fields in match_files(root, pattern):
+            fits += 1
+            person = fill(rule.person, fields)
+            scan = f"{person}_{fields['session']}" if fields.get("session") else person
+            if scan in found:
+                raise BadInput(f"{path}: scan {scan} is there already as {found[scan].image}; keep one of them")
+            try:
+                label = _label(rule.class_of, fields, rows, recipe.classes)
+            except KeyError:
+                strangers.append(fill(rule.class_of.key, fields) if rule.class_of else scan)
+                continue
+            if label == "":
+                continue
+            mask = root / fill(recipe.patterns.mask, fields) if recipe.patterns.mask else None
+            named = recipe.patterns.brain in ("nonzero", "head")
+            brain = None if named else root / fill(recipe.patterns.brain, fields)
+            absent += [p for p in (mask, brain) if p is not None and not p.is_file()]
+            found[scan] = SliceFiles(person, scan, label, path, mask, brain)
+    if strangers:
+        assert rule.class_of is not None
+        raise BadInput(
+            f"{root / rule.class_of.table}: no row for {some(sorted(strangers))}, whose scans are there; "
+            "add the rows (with an empty class to leave them out), or take the scans out"
+        )
+    if absent:
+        raise BadInput(
+            f"{some([str(p) for p in absent])}: {len(absent)} file(s) missing beside their scans; get the whole set, or take the scans out"
+        )
+    if not found:
+        why = f"{fits} scans, none with a class" if fits else f"no scan fits {' or '.join(recipe.patterns.image)}"
+        raise BadInput(f"{root}: {why}; {how_to_get(recipe)}")
+    return sorted(found.values(), key=lambda f: (f.person, f.scan))
+
+
+def _class_rows(of: ClassOf, root: Path) -> dict[str, str]:
+    rows = read_table(root / of.table, of.separator, [of.row, of.column])
+    return {row[of.row]: row[of.column] for row in rows}
+
+
+def _label(of: ClassOf | None, fields: dict[str, str], rows: dict[str, str], names: dict[str, str]) -> str | None:
+    """The class of a scan; "" where it has none, None where classes are not by scan. KeyError without a row."""
+    if of is None or of.mask is not None:
+        return None
+    if of.field:
+        value = fields[of.field]
+    else:
+        key = fill(of.key, fields)
+        # Spreadsheets write the number 002 as 2.
+        value = rows[str(int(key))] if key not in rows and key.isdigit() else rows[key]
+    if value.lower() in ("", "n/a", "nan"):
+        return ""
+    if not of.groups:
+        return names.get(value, value)
+    try:
+        number = float(value)
+    except ValueError:
+        return ""
+    return next((name for name, (low, high) in of.groups.items() if low <= number < high), "")
+
+
+def read_slice_scan(recipe: Recipe, files: SliceFiles) -> tuple[volumes.Scan, np.ndarray, np.ndarray]:
+    """One scan with its mask (bool, False where the set has none) and its brain (bool; the head where skulls are on).
+
+    All (X, Y, Z) on the scan's own grid, whose affine leads to the recipe's plane: the third world axis runs from slice
+    to slice. BadInput as `read_scan` and `read_mask`.
+    """
+    rule = recipe.slices
+    assert rule is not None
+    scan = volumes.read_scan(files.image)
+    if rule.stored_axes:
+        scan = volumes.Scan(scan.data, _affine_of_axes(rule.stored_axes, scan), scan.spacing, scan.path)
+
+    def belonging(path: Path, labels: dict[int, int]) -> np.ndarray:
+        mask = volumes.read_mask(path, None if rule.stored_axes else scan, labels=labels)
+        if mask.shape != scan.data.shape:
+            raise BadInput(f"{path}: mask has shape {mask.shape}, its scan {scan.data.shape}; get the pair again")
+        return mask > 0
+
+    mask = np.zeros(scan.data.shape, bool)
+    if files.mask is not None:
+        mask = belonging(files.mask, recipe.labels or {1: 1})
+    if files.brain is not None:
+        brain = belonging(files.brain, {1: 1})
+    else:
+        brain = head_of(scan.data) if recipe.patterns.brain == "head" else volumes.brain_of(scan.data)
+    if recipe.patterns.brain != "head":
+        check_brain(scan, brain)
+    turned = volumes.Scan(scan.data, PLANES[rule.plane] @ scan.affine, scan.spacing, scan.path)
+    return turned, mask, brain
+
+
+def _affine_of_axes(axes: str, scan: volumes.Scan) -> np.ndarray:
+    """The affine of a volume whose stored axes run towards `axes` ("LAS": left, front, up), with the header's voxel sizes."""
+    affine = np.zeros((4, 4))
+    affine[3, 3] = 1
+    for axis, code in enumerate(axes):
+        world = next(i for i, pair in enumerate(("LR", "PA", "IS")) if code in pair)
+        affine[world, axis] = scan.spacing[axis] * (1 if code in "RAS" else -1)
+    return affine
+
+
+def head_of(data: np.ndarray) -> np.ndarray:
+    """The head in a scan with its skull on, as bool (X, Y, Z): the largest piece brighter than a tenth of the 99th percentile.
+
+    Holes (air, bone) are filled in planes of all three axes, so that no slice is full of them where the neck is cut.
+    """
+    pieces, n = ndimage.label(data > 0.1 * np.percentile(data, 99))
+    if not n:
+        return np.zeros(data.shape, bool)
+    sizes = np.bincount(pieces.ravel())
+    sizes[0] = 0
+    head = pieces == sizes.argmax()
+    for axis in range(3):
+        for plane in np.moveaxis(head, axis, 0):
+            plane[...] = ndimage.binary_fill_holes(plane)
+    return head
+
+
+def chosen_slices(recipe: Recipe, brain: np.ndarray, spacing: float, path: Path) -> list[int]:
+    """Indices along z of the slices that the recipe's rule takes from a scan on its working grid, top first.
+
+    brain: bool (X, Y, Z) on that grid. Those between `below_top_mm` that are not empty, `per_scan` of them, evenly spread.
+    BadInput for a scan with fewer.
+    """
+    rule = recipe.slices
+    assert rule is not None
+    area = brain.sum(axis=(0, 1))
+    there = np.flatnonzero(area > EMPTY * area.max())
+    below = (there.max() - there) * spacing
+    low, high = rule.below_top_mm
+    usable = there[(below >= low - 1e-6) & (below <= high + 1e-6)][::-1]
+    if len(usable) < rule.per_scan:
+        raise BadInput(
+            f"{path}: {len(usable)} slices hold brain between {low:g} and {high:g} mm below its top at {spacing:.3g} mm, "
+            f"{rule.per_scan} are wanted; lower `per_scan`, widen `below_top_mm` in the recipe, or use larger pictures"
+        )
+    places = (np.arange(rule.per_scan) + 0.5) * len(usable) / rule.per_scan
+    return [int(usable[int(p)]) for p in places]
+
+
+def read_slices(recipe: Recipe, files: SliceFiles, size: int, wanted: list[int] | None = None) -> list[SourceImage]:
+    """The slices of one scan, or those of `wanted` (numbers from 0 to `per_scan` - 1): square, `size` pixels, `field_mm` wide.
+
+    Brought to RAS, resampled, cropped around the brain and clipped as targets are; front (coronal: top) up, the person's
+    right on the picture's left. Nothing of the volume outlives the call.
+    """
+    rule = recipe.slices
+    assert rule is not None
+    scan, mask, brain = read_slice_scan(recipe, files)
+    spacing = rule.field_mm / size
+    grid = volumes.working_grid(scan, brain, spacing, (size, size))
+    inside = volumes.labels_to_grid(brain.astype(np.uint8), scan.affine, grid, 1) > 0
+    image = volumes.to_uint8(volumes.to_grid(scan.data, scan.affine, grid), inside)
+    small = volumes.labels_to_grid(mask.astype(np.uint8), scan.affine, grid, 1)
+    places = chosen_slices(recipe, inside, spacing, files.image)
+    images, masks = volumes.to_slices(image), volumes.to_slices(small)
+    found = []
+    for number in range(rule.per_scan) if wanted is None else wanted:
+        k = places[number]
+        label = files.label or ""
+        if rule.class_of is not None and rule.class_of.mask is not None:
+            label = rule.class_of.mask[int(masks[k].any())]
+        found.append(SourceImage(files.person, f"{files.scan}/{number:02d}", images[k].copy(), masks[k].copy(), label))
+    return found
+
+
+def slice_images(recipe: Recipe, data_root: Path | str | None, n: int, size: int, seed: int) -> Iterator[SourceImage]:
+    """`n` slices drawn with `seed` from all that the rule takes (0: all), scan by scan; each volume is read once.
+
+    Which slices are drawn hangs on the list of files alone. BadInput when there are fewer than `n`.
+    """
+    files = slice_files(recipe, data_root)
+    rule = recipe.slices
+    assert rule is not None
+    total = rule.per_scan * len(files)
+    if n > total:
+        raise BadInput(f"recipe {recipe.name}: {n} images asked for, {total} are there; ask for fewer")
+    drawn = np.sort(study.stream(seed, "which-images").permutation(total)[: n or total])
+    for which in np.unique(drawn // rule.per_scan):
+        wanted = [int(i) % rule.per_scan for i in drawn[drawn // rule.per_scan == which]]
+        yield from read_slices(recipe, files[which], size, wanted)
+
+
+def check_slices(recipe: Recipe, data_root: Path | str | None, size: int = 128) -> list[str]:
+    """What is wrong with a set of volumes as a source, in plain sentences, every bad file at once; empty when all is well."""
+    sentences: list[str] = []
+    for files in slice_files(recipe, data_root):
+        try:
+            items = read_slices(recipe, files, size)
+        except BadInput as error:
+            sentences.append(str(error))
+            continue
+        by_slice = recipe.slices is not None and recipe.slices.class_of is not None and recipe.slices.class_of.mask
+        if files.mask is not None and not by_slice and not any(i.mask.any() for i in items):
+            sentences.append(f"{files.mask}: mask is empty on all slices taken; misaligned, or leave the scan out")
+    return sentences
+
+
+def slice_inputs(recipe: Recipe, data_root: Path | str | None) -> list[Path]:
+    """Every file that a set of volumes as a source reads, its table of classes too."""
+    of = recipe.slices.class_of if recipe.slices is not None else None
+    table = [recipe.root(data_root) / of.table] if of is not None and of.table else []
+    return table + [p for f in slice_files(recipe, data_root) for p in _on_disk(f)]
+
+
+def _on_disk(files: SliceFiles) -> list[Path]:
+    paths = [p for p in (files.image, files.mask, files.brain) if p is not None]
+    # Analyze keeps shape and byte order in a file of its own.
+    return paths + [p.with_suffix(".hdr") for p in paths if p.suffix == ".img"]

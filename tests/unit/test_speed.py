@@ -1,0 +1,77 @@
+"""The benchmark of the loop times what it says it times."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from braintransfer.augment import Strength
+from braintransfer.proofs import speed
+from braintransfer.proofs.loaders import LOADERS, Slices
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("speed")
+    speed.demo_store(folder)
+    return folder
+
+
+def slices(workers: int = 0) -> Slices:
+    masks = np.zeros((12, 80, 72), np.uint8)
+    masks[:9, 20:50, 10:40] = 1
+    masks[:9, 30:40, 20:30] = 3
+    images = np.where(masks > 0, 200, 60).astype(np.uint8)
+    return Slices(images, masks, 3, 4, 64, 0, workers, Strength().times(0.3))
+
+
+@pytest.mark.parametrize("name", LOADERS)
+def test_each_loop_gives_as_many_batches_of_the_same_shape_with_labels_that_fit_the_picture(name: str) -> None:
+    if not LOADERS[name].version:
+        pytest.skip(f"{name} is not installed; CONTRIBUTING.md says how")
+    batches = list(LOADERS[name].batches(slices()))
+    assert len(batches) == 3
+    for images, masks in batches:
+        assert images.shape == (4, 3, 64, 64) and images.dtype == torch.float32
+        assert masks.shape == (4, 64, 64) and masks.dtype == torch.int64
+        assert set(masks.unique().tolist()) <= {0, 1, 3}
+    seen = torch.cat([i[:, 0].flatten() for i, _ in batches])
+    labels = torch.cat([m.flatten() for _, m in batches]) > 0
+    assert labels.any() and not labels.all()
+    assert seen[labels].mean() > seen[~labels].mean() + 0.5, "masks do not lie on their pictures"
+
+
+def test_a_contender_runs_in_a_process_of_its_own_from_start_to_score(run: Path) -> None:
+    found = speed.in_a_process("PyTorch + torchvision", 0, run, steps=speed.WARM_UP + 2)
+    assert 0 < found["first batch"] < found["whole cell"]
+    assert found["samples/s"] > 0 and found["peak MB"] > 100
+    assert 0 <= found["Dice"] <= 1
+
+
+def test_the_ceiling_is_the_same_network_on_a_batch_that_lies_ready(run: Path) -> None:
+    table = speed.ceiling_table(speed.demo_store(run), crops=(32,), rounds=1)
+    (row,) = table.to_dict("records")
+    assert row["network alone (samples/s)"] > 0
+    assert row["loop / network alone"] == pytest.approx(
+        row["the study's loop (samples/s)"] / row["network alone (samples/s)"], rel=0.02
+    )
+
+
+def test_a_power_is_found_from_sizes_and_costs() -> None:
+    assert speed.exponent([1, 2, 4], [3, 12, 48]) == pytest.approx(2)
+    assert speed.exponent([10, 100, 1000], [5, 5, 5]) == pytest.approx(0)
+
+
+def test_reading_a_batch_does_not_read_the_store() -> None:
+    seconds, memory = speed._reading(4_000, side=256, batch=4, batches=3)
+    assert seconds > 0
+    bare = "from braintransfer.proofs import speed; print(speed._private_mb())"
+    imports = float(subprocess.run([sys.executable, "-c", bare], capture_output=True, text=True, check=True).stdout)
+    if np.isnan(imports):
+        pytest.skip("this system does not tell private memory")
+    assert memory < imports + 60, "a store of 260 MB was taken into memory"
