@@ -241,6 +241,11 @@ def versions() -> dict[str, str]:
 
 def peak_memory_mb() -> float:
     """Peak resident memory of this process in MiB."""
+    status = Path("/proc/self/status")
+    if status.is_file():  # Linux: ru_maxrss would count what the parent held when it started this process
+        line = next((x for x in status.read_text().splitlines() if x.startswith("VmHWM:")), "")
+        if line:
+            return int(line.split()[1]) / 2**10
     try:
         import resource
 

@@ -11,7 +11,6 @@ from functools import lru_cache
 from importlib import metadata
 from importlib.util import find_spec
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -415,26 +414,16 @@ SCANS = (
 )
 
 
-def _peak_mb() -> float:
-    """Peak memory of this process alone: where Linux tells it, without what the parent had before this one started."""
-    status = Path("/proc/self/status")
-    if status.is_file():
-        for line in status.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 2**10
-    return peak_memory_mb()
-
-
 def _measure(kind: str) -> dict[str, Any]:
     pred, truth, probabilities, names = _scan(kind)
     spacing, overlaps = (1.0, 1.0, 1.0), (1e-9, 0.1, 0.25, 0.5)
-    before, start, cpu = _peak_mb(), time.perf_counter(), time.process_time()
+    before, start, cpu = peak_memory_mb(), time.perf_counter(), time.process_time()
     # the brain mask is the whole volume: the most voxels that calibration can count
     metrics.score_volume(pred, truth, spacing, names, probabilities, np.ones(SHAPE, bool), detect=True)
     metrics.msseg_lesions(pred, truth, spacing)
     metrics.atlas_lesion_f1(pred, truth)
     metrics.lesion_f1_by_overlap(pred, truth, spacing, overlaps)
-    seconds, cpu, peak = time.perf_counter() - start, time.process_time() - cpu, _peak_mb()
+    seconds, cpu, peak = time.perf_counter() - start, time.process_time() - cpu, peak_memory_mb()
     lesions = int(ndimage.label(truth > 0, np.ones((3, 3, 3)))[1])
     return {
         "scan": kind,

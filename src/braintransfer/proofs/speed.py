@@ -7,7 +7,6 @@ import gc
 import json
 import math
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -29,7 +28,7 @@ from braintransfer.machine import Machine, keep_memory
 from braintransfer.network import build_unet
 from braintransfer.prepare import prepare
 from braintransfer.proofs.loaders import LOADERS, Slices
-from braintransfer.provenance import write_manifest
+from braintransfer.provenance import peak_memory_mb, write_manifest
 from braintransfer.settings import PrepareSettings
 from braintransfer.store import Store, StoreWriter, open_store
 from braintransfer.training import (
@@ -186,13 +185,11 @@ def contend(name: str, workers: int, run: Path, steps: int, started: float) -> d
     trained = time.time()
     score = _held_out_dice(network, store, machine)
     ended = time.time()
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    worker = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     return {
         "first batch": marks[0] - started,
         "samples/s": (schedule.steps - WARM_UP) * schedule.batch / (trained - marks[WARM_UP]),
         "whole cell": ended - started,
-        "peak MB": (own + (workers * worker if name != OURS else 0)) / 2**10,
+        "peak MB": peak_memory_mb(),
         "Dice": score,
     }
 
@@ -289,7 +286,7 @@ def side_by_side_table(run: Path, rounds: int, report: Callable[[str], None] = p
                 "beside ours": round(best["samples/s"] / ours["samples/s"], 2),
                 "first batch after (s)": round(best["first batch"], 1),
                 "whole cell (s)": round(best["whole cell"], 1),
-                "peak memory (MB)": round(best["peak MB"]),
+                "peak memory, workers apart (MB)": round(best["peak MB"]),
                 "held-out Dice": round(best["Dice"], 3),
                 "how it differs": "" if loader is None else loader.note,
             }
