@@ -446,7 +446,7 @@ def null_figure(scores: pd.DataFrame | None = None) -> Drawing:
     return Drawing(figure, caption, f"Points of Dice a person. {'. '.join(words)}.")
 
 
-PICTURE_ROWS = ("real MS", "semi-synthetic\nMS", "semi-synthetic\nstroke")
+PICTURE_ROWS = ("real MS", "semi-\nsynthetic\nMS", "semi-\nsynthetic\nstroke")
 
 
 def contact_sheet(groups: Groups) -> np.ndarray:

@@ -241,7 +241,6 @@ class Loader:
     name: str
     batches: Callable[[Slices], Batches]
     packages: tuple[str, ...]
-    note: str
 
     @property
     def version(self) -> str:
@@ -255,10 +254,10 @@ class Loader:
 LOADERS = {
     loader.name: loader
     for loader in (
-        Loader("PyTorch + torchvision", torchvision_batches, ("torchvision",), "no gamma, no bias field"),
-        Loader("MONAI", monai_batches, ("monai",), "the same kinds of change as ours"),
-        Loader("nnU-Net", nnunet_batches, ("nnunetv2", "batchgeneratorsv2"), "its own strength; each change only now and then, no bending"),
-        Loader("segmentation-models-pytorch", smp_batches, ("segmentation-models-pytorch",), "crops only; Dice loss, plain Adam"),
-        Loader("TorchIO", torchio_batches, ("torchio",), "no contrast; the others as ours"),
+        Loader("PyTorch + torchvision", torchvision_batches, ("torchvision",)),
+        Loader("MONAI", monai_batches, ("monai",)),
+        Loader("nnU-Net", nnunet_batches, ("nnunetv2", "batchgeneratorsv2")),
+        Loader("segmentation-models-pytorch", smp_batches, ("segmentation-models-pytorch",)),
+        Loader("TorchIO", torchio_batches, ("torchio",)),
     )
 }  # fmt: skip

@@ -288,7 +288,6 @@ def side_by_side_table(run: Path, rounds: int, report: Callable[[str], None] = p
                 "whole cell (s)": round(best["whole cell"], 1),
                 "peak memory, workers apart (MB)": round(best["peak MB"]),
                 "held-out Dice": round(best["Dice"], 3),
-                "how it differs": "" if loader is None else loader.note,
             }
         )
     return pd.DataFrame(rows)
