@@ -15,6 +15,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
+from refusals import said
 
 from braintransfer import recipes, study, volumes
 from braintransfer.errors import BadInput
@@ -30,13 +31,6 @@ licence: mine
 access: {how: own}
 patterns: {image: ["{subject}_T1.nii.gz"]}
 """
-
-
-def said(error: pytest.ExceptionInfo[BadInput], *words: str) -> None:
-    message = str(error.value)
-    assert "\n" not in message
-    for word in words:
-        assert word in message, message
 
 
 # ------------------------------------------------------------------------------------------------ recipes as data

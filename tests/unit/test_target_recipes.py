@@ -12,6 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from nibabel.orientations import apply_orientation
+from refusals import said
 
 from braintransfer import metrics, recipes, study, volumes
 from braintransfer.errors import BadInput
@@ -34,14 +35,6 @@ access: {how: own}
 patterns: {image: ["{subject}_T1.nii.gz"], mask: "{subject}_mask.nii.gz"}
 cells: [stroke]
 """
-
-
-def said(error: pytest.ExceptionInfo[BadInput], *words: str) -> str:
-    message = str(error.value)
-    assert "\n" not in message
-    for word in words:
-        assert word in message, message
-    return message
 
 
 def recipe_of(name: str, root: Path) -> Recipe:

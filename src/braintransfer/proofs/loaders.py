@@ -65,9 +65,20 @@ def _loaded(dataset: Dataset[Any], slices: Slices) -> DataLoader[Any]:
     )  # fmt: skip
 
 
+def _viewed(slices: Slices, views: Callable[..., Any]) -> Batches:
+    """Batches of a plain Dataset and DataLoader through transforms of torchvision's v2."""
+    from torchvision import tv_tensors
+
+    def transform(image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        turned = views(tv_tensors.Image(image), tv_tensors.Mask(mask))
+        return turned[0].as_subclass(Tensor), turned[1].as_subclass(Tensor)
+
+    for images, masks in _loaded(_Pairs(slices, transform), slices):
+        yield normalise_unit(images), masks.squeeze(1).long()
+
+
 def torchvision_batches(slices: Slices) -> Batches:
     """A plain Dataset and DataLoader with torchvision's v2 transforms."""
-    from torchvision import tv_tensors
     from torchvision.transforms import v2
 
     s = slices.strength
@@ -82,12 +93,7 @@ def torchvision_batches(slices: Slices) -> Batches:
         ]
     )
 
-    def transform(image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        turned = views(tv_tensors.Image(image), tv_tensors.Mask(mask))
-        return turned[0].as_subclass(Tensor), turned[1].as_subclass(Tensor)
-
-    for images, masks in _loaded(_Pairs(slices, transform), slices):
-        yield normalise_unit(images), masks.squeeze(1).long()
+    return _viewed(slices, views)
 
 
 def monai_batches(slices: Slices) -> Batches:
@@ -157,7 +163,7 @@ def nnunet_batches(slices: Slices) -> Batches:
 
         @staticmethod
         def save_case(*_: Any) -> None:
-            raise NotImplementedError
+            """Asked for by the base class; reading alone never calls it."""
 
         @staticmethod
         def get_identifiers(folder: str) -> list[str]:
@@ -188,17 +194,9 @@ def nnunet_batches(slices: Slices) -> Batches:
 
 def smp_batches(slices: Slices) -> Batches:
     """As in the examples of segmentation-models-pytorch: Dataset and DataLoader, no augmentation beyond the crop."""
-    from torchvision import tv_tensors
     from torchvision.transforms import v2
 
-    crop = v2.RandomCrop(slices.crop, pad_if_needed=True)
-
-    def transform(image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        cut = crop(tv_tensors.Image(image), tv_tensors.Mask(mask))
-        return cut[0].as_subclass(Tensor), cut[1].as_subclass(Tensor)
-
-    for images, masks in _loaded(_Pairs(slices, transform), slices):
-        yield normalise_unit(images), masks.squeeze(1).long()
+    return _viewed(slices, v2.RandomCrop(slices.crop, pad_if_needed=True))
 
 
 def torchio_batches(slices: Slices) -> Batches:

@@ -181,17 +181,11 @@ class Slices(_Part):
     per_scan: int = Field(default=8, ge=1)
     below_top_mm: tuple[float, float] = (30, 100)
     field_mm: float = Field(default=224, gt=0)
-    #: What a person is called, made of fields; people are what is split.
-    person: str = "{subject}"
-    #: Where the stored axes run ("LAS": left, front, up), for headers that do not say it or say it wrongly.
-    stored_axes: str = Field(
-        default="", pattern="^([LR][AP][IS]|[LR][IS][AP]|[AP][LR][IS]|[AP][IS][LR]|[IS][LR][AP]|[IS][AP][LR])?$"
-    )
     class_of: ClassOf | None = None
 
 
 class Volume(_Part):
-    """How the files of a set of volumes are read where their names and headers do not say it."""
+    """How volumes are read, whole or in slices, where their names and headers do not say it."""
 
     #: What a person is called, made of fields; people are what is split. Empty: `{subject}`.
     person: str = ""

@@ -50,7 +50,7 @@ def slice_files(recipe: Recipe, data_root: Path | str | None) -> list[SliceFiles
     for pattern in recipe.patterns.image:
         for path, fields in match_files(root, pattern):
             fits += 1
-            person = fill(rule.person, fields)
+            person = fill(recipe.volume.person or "{subject}", fields)
             scan = f"{person}_{fields['session']}" if fields.get("session") else person
             if scan in found:
                 raise BadInput(f"{path}: scan {scan} is there already as {found[scan].image}; keep one of them")
@@ -117,11 +117,13 @@ def read_slice_scan(recipe: Recipe, files: SliceFiles) -> tuple[volumes.Scan, np
     rule = recipe.slices
     assert rule is not None
     scan = volumes.read_scan(files.image)
-    if rule.stored_axes:
-        scan = volumes.Scan(scan.data, _affine_of_axes(rule.stored_axes, scan), scan.spacing, scan.path)
+    axes = recipe.volume.stored_axes
+    if axes:
+        affine = volumes.affine_of_axes(axes, scan.data.shape, scan.spacing)
+        scan = volumes.Scan(scan.data, affine, scan.spacing, scan.path)
 
     def belonging(path: Path, labels: dict[int, int]) -> np.ndarray:
-        mask = volumes.read_mask(path, None if rule.stored_axes else scan, labels=labels)
+        mask = volumes.read_mask(path, None if axes else scan, labels=labels)
         if mask.shape != scan.data.shape:
             raise BadInput(f"{path}: mask has shape {mask.shape}, its scan {scan.data.shape}; get the pair again")
         return mask > 0
@@ -137,16 +139,6 @@ def read_slice_scan(recipe: Recipe, files: SliceFiles) -> tuple[volumes.Scan, np
         check_brain(scan, brain)
     turned = volumes.Scan(scan.data, PLANES[rule.plane] @ scan.affine, scan.spacing, scan.path)
     return turned, mask, brain
-
-
-def _affine_of_axes(axes: str, scan: volumes.Scan) -> np.ndarray:
-    """The affine of a volume whose stored axes run towards `axes` ("LAS": left, front, up), with the header's voxel sizes."""
-    affine = np.zeros((4, 4))
-    affine[3, 3] = 1
-    for axis, code in enumerate(axes):
-        world = next(i for i, pair in enumerate(("LR", "PA", "IS")) if code in pair)
-        affine[world, axis] = scan.spacing[axis] * (1 if code in "RAS" else -1)
-    return affine
 
 
 def head_of(data: np.ndarray) -> np.ndarray:
