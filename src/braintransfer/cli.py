@@ -599,7 +599,7 @@ def data_check(name: str, folder: str, page: str, rows: int) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         click.echo(f"to look at: {recipes.write_quality_page(recipe, root, target, sentences, rows)}")
     if sentences:
-        raise BadInput(f"{name}: {len(sentences)} things to mend, listed above")
+        raise BadInput(f"{name}: {len(sentences)} thing(s) to mend, listed above")
     click.echo(f"{name}: all there, readable and in agreement")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -346,7 +347,9 @@ def load_recipe(name: str, data_root: Path | str | None = None) -> Recipe:
         if called == name:
             found.append(_read(file, bundled))
     if not found:
-        raise BadInput(f"no recipe `{name}`; there are {', '.join(sorted(set(known)))}")
+        close = difflib.get_close_matches(name, known, 3)
+        hint = f"did you mean {' or '.join(close)}? " if close else ""
+        raise BadInput(f"no recipe `{name}`; {hint}there are {', '.join(sorted(set(known)))}")
     if len(found) > 1:
         places = " and ".join(str(r.file) for r in found)
         raise BadInput(f"two recipes are called `{name}`: {places}; rename one")
