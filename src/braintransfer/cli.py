@@ -96,12 +96,12 @@ def die_with_parent() -> None:
 @click.option("--profile", default="demo", show_default=True, help="a name in notebooks/profiles, or a YAML file")
 @click.option("--data", default="", help="folder of data sets; not needed for built-in data")
 @click.option("--jobs", default=0, help="stages at a time (default: one a core, at most 8)")
-@click.option("--only", default="", help="cells TARGET:SOURCE,... instead of all 24")
+@click.option("--only", default="", help="cells TARGET:SOURCE or TARGET:SOURCE:ARM, or whole arms, instead of all")
 @click.option("--dry-run", is_flag=True, help="print what would be done, and do nothing")
 def run(profile: str, data: str, jobs: int, only: str, dry_run: bool) -> None:
     """Run the stages of a profile that are not done yet."""
     chosen = read_profile(profile)
-    cells = plan.parse_cells(only)
+    cells = plan.parse_cells(chosen, only)
     data = _check_data(chosen, data, cells)
     if jobs < 0:
         raise BadInput(f"--jobs {jobs}: give 1 or more (or leave it out: one a core)")
@@ -128,17 +128,24 @@ def run(profile: str, data: str, jobs: int, only: str, dry_run: bool) -> None:
     sys.exit(code)
 
 
-def _check_data(profile: Profile, data: str, cells: list[tuple[str, str]]) -> str:
+def _check_data(profile: Profile, data: str, cells: list[plan.Cell]) -> str:
     """Are the sets of these cells there, can they fill them, and do no two hold the same people? The folder, absolute."""
     from braintransfer import recipes
 
-    targets, sources = {t for t, _ in cells}, {s for _, s in cells if study.domain_task(s)[0]}
-    domains = {study.domain_task(s)[0] for s in sources}
+    targets = {t for t, _, _ in cells}
+    # where a source's pictures come from: its domain's set, or that of a replicate
+    sources = {
+        (arm if arm in profile.arms and profile.arms[arm].data else study.domain_task(s)[0], s)
+        for _, s, arm in cells
+        if study.domain_task(s)[0]
+    }
+    domains = {place for place, _ in sources}
 
     root = in_project(data).resolve() if data else None
     if root is not None and not root.is_dir():
         raise BadInput(f"no data folder at {root}; give an existing one with --data (make: DATA=)")
     wanted = {name: d.recipe for name, d in profile.sources.items() if name in domains}
+    wanted |= {name: arm.data.recipe for name, arm in profile.arms.items() if arm.data and name in domains}
     wanted |= {name: d.recipe for name, d in profile.targets.items() if name in targets}
     wanted |= {name: d.recipe for name, d in profile.showcase.items() if d.target in targets}
     for name in dict.fromkeys(wanted.values()):
@@ -146,8 +153,8 @@ def _check_data(profile: Profile, data: str, cells: list[tuple[str, str]]) -> st
         if missing:
             raise BadInput(missing)
     used = {cell: recipes.load_recipe(name, root) for cell, name in wanted.items()}
-    for source in sorted(sources):
-        used[str(study.domain_task(source)[0])].must_fill(source)
+    for place, source in sorted(sources):
+        used[place].must_fill(source)
     recipes.refuse_overlaps(used, root)
     return str(root) if root else ""
 
@@ -311,7 +318,8 @@ def engine(arguments: tuple[str, ...]) -> None:
 def stage(profile: str, relative: str, data: str, only: str, folder: str) -> None:
     """Execute one stage's notebook with papermill; done means that it wrote its manifest."""
     die_with_parent()
-    every = plan.stages(read_profile(profile), relative, data, plan.parse_cells(only))
+    chosen = read_profile(profile)
+    every = plan.stages(chosen, relative, data, plan.parse_cells(chosen, only))
     found = [s for s in every if s.folder == folder]
     if not found:
         raise BadInput(f"profile {profile} has no stage {folder}; see `braintransfer status --profile {profile}`")
@@ -380,7 +388,7 @@ def status(profile: str) -> None:
     chosen = read_profile(profile)
     folder = project_root() / "runs" / chosen.name
     counts: dict[str, int] = {}
-    for stage in plan.stages(chosen, f"runs/{chosen.name}", "", plan.parse_cells(None)):
+    for stage in plan.stages(chosen, f"runs/{chosen.name}", "", plan.cells_of(chosen)):
         place = folder / stage.folder
         manifest = read_manifest(place)
         if manifest:
@@ -424,7 +432,7 @@ def _broken_link(run: Path, folder: Path) -> str | None:
     for name, recorded in manifest["inputs"].items():
         now = None
         if name == "store":
-            place = parameters.get("target") or parameters.get("domain")
+            place = parameters.get("target") or parameters.get("dataset") or parameters.get("domain")
             now = content_digest(run / "data" / place)
         elif name.startswith("data/"):
             now = content_digest(run / name)
@@ -436,7 +444,7 @@ def _broken_link(run: Path, folder: Path) -> str | None:
             encoder = (
                 run
                 / "sources"
-                / parameters["arm"]
+                / (parameters["arm"] if study.arm(parameters["arm"]).pretrains else "main")
                 / parameters["source"]
                 / f"seed-{parameters['seed']}"
                 / "encoder.safetensors"
@@ -445,8 +453,8 @@ def _broken_link(run: Path, folder: Path) -> str | None:
         elif name.startswith(("fold-", "seed-")):
             now = (read_manifest(folder / name) or {}).get("key", "missing")
         elif ":" in name and manifest["stage"] == "compare":
-            target, source = name.split(":")
-            now = (read_manifest(run / "targets" / "main" / target / source) or {}).get("key", "missing")
+            target, source, arm = (*name.split(":"), "main")[:3]
+            now = (read_manifest(run / "targets" / arm / target / source) or {}).get("key", "missing")
         if now is not None and now != recorded:
             return f"{folder / MANIFEST} was made from another '{name}' than the run now holds"
     return None

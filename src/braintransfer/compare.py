@@ -12,6 +12,7 @@ import pandas as pd
 
 from braintransfer import baselines, claims, study, tables
 from braintransfer.errors import BadInput
+from braintransfer.plan import Cell, encoders_of
 from braintransfer.provenance import (
     atomic_write_json,
     code_hash,
@@ -43,6 +44,23 @@ class Comparison:
     key: str
     code: str
     inputs: dict[str, str]
+
+
+def named_cells(settings: CompareSettings) -> list[Cell]:
+    """Target, source and arm of "stroke:imagenet" (main) or "stroke:imagenet:labels_4". BadInput for anything else."""
+    cells: list[Cell] = []
+    for name in settings.cells:
+        target, _, rest = name.partition(":")
+        source, _, arm = rest.partition(":")
+        arm = arm or "main"
+        try:
+            known = target in study.TARGETS and source in study.arm(arm).sources
+        except ValueError:
+            known = False
+        if not known:
+            raise BadInput(f"cells: {name!r} is no cell; write TARGET:SOURCE, or TARGET:SOURCE:ARM")
+        cells.append((target, source, arm))
+    return cells
 
 
 def read_cell(settings: CompareSettings, target: str, source: str, arm: str = "main") -> pd.DataFrame:
@@ -84,20 +102,25 @@ def _n_source(settings: CompareSettings, source: str, arm: str, seed: int) -> in
         return 0
     if source == "imagenet":
         return study.IMAGENET_IMAGES
+    arm = arm if study.arm(arm).pretrains else "main"
     manifest = read_manifest(settings.inputs / "sources" / arm / source / f"seed-{seed}")
     if manifest is None:
         raise BadInput(f"the encoder {source} seed {seed} of {settings.inputs} has no manifest; pre-train it again")
     return int(manifest["n_images"])
 
 
-def learned(settings: CompareSettings, arm: str = "main") -> dict[str, dict[int, dict[str, Any]]]:
-    """What each source trained here reached on held-out pictures: source -> seed -> figures, for the gate source_learned."""
+def learned(settings: CompareSettings, cells: list[Cell]) -> dict[str, dict[int, dict[str, Any]]]:
+    """What each encoder trained here reached on held-out pictures, for the gate source_learned: source -> seed -> figures.
+
+    Encoders of another arm than main stand under "<arm>/<source>".
+    """
     found: dict[str, dict[int, dict[str, Any]]] = {}
-    for source in study.PRETRAINED_HERE:
+    for arm, source in encoders_of(cells):
+        name = source if arm == "main" else f"{arm}/{source}"
         for path in sorted((settings.inputs / "sources" / arm / source).glob("seed-*/manifest.json")):
             manifest = read_manifest(path.parent)
             if manifest is not None:
-                found.setdefault(source, {})[int(manifest["parameters"]["seed"])] = manifest["learned"]
+                found.setdefault(name, {})[int(manifest["parameters"]["seed"])] = manifest["learned"]
     return found
 
 
@@ -111,45 +134,74 @@ _ALIKE = {
 }  # fmt: skip
 #: The tasks of a domain have networks and code of their own, and no people.
 _ALIKE_TASKS = {k: v for k, v in _ALIKE.items() if k not in ("people", "outside", "code")}
+#: What an arm changes on purpose, beside the encoder that it starts from.
+_CHANGED = {
+    "labels": ("people", "order", "views", "outside"),  # the head starts with how often a class is seen
+    "scratch_long": ("steps", "order"),
+    "tuned_rate": ("learning_rate",),
+    "decoder_transfer": ("outside",),
+    "contrastive": ("views",),
+    "size": ("order", "views"),
+    "grey_natural": ("views",),
+    "shuffled_masks": ("views",),
+    "replicate": ("order", "views", "store"),
+}
 #: What must differ: the bytes of the encoder that a fine-tuning starts from (files differ by their headers alone).
 _START = "start"
 
 
-def fairness(settings: CompareSettings, cells: list[tuple[str, ...]], arm: str = "main") -> tuple[pd.DataFrame, str]:
+def fairness(settings: CompareSettings, cells: list[Cell]) -> tuple[pd.DataFrame, str]:
     """Did nothing but the encoder's start differ? A row for each training and item, and one line on the first breach or "".
 
     Fine-tuning: all sources of a target, fold and seed agree on everything but the encoder, which no two may share.
-    Pre-training: the tasks of a domain, seed by seed. Columns: training, of, fold, seed, item, sources, values, verdict.
+    Pre-training: the tasks of a domain, seed by seed. Every other arm is held beside the main arm, but for what it changes
+    on purpose. Columns: arm, training, of, fold, seed, item, sources, verdict.
     """
     rows, breach = [], ""
-    for (training, of, fold, seed), found in _trainings(settings, cells, arm).items():
-        alike = _ALIKE | {_START: "encoder at the start"} if training == "fine-tuning" else _ALIKE_TASKS
-        for key, item in alike.items() if len(found) > 1 else ():
-            values = [facts.get(key) for facts in found.values()]
-            twice = [i for i, value in enumerate(values) if values.index(value) != i]
-            apart = [i for i, value in enumerate(values) if value != values[0]]
-            wrong = twice if key == _START else apart
-            verdict = ("twice" if wrong else "differs") if key == _START else ("unequal" if wrong else "equal")
-            place = {"training": training, "of": of, "fold": fold, "seed": seed}
-            rows.append({**place, "item": item, "sources": len(found), "verdict": verdict})
-            if wrong and not breach:
-                a, b = list(found)[values.index(values[wrong[0]]) if key == _START else 0], list(found)[wrong[0]]
-                where = f"{training} of {of}{f', fold {fold}' if fold else ''}, seed {seed}"
-                breach = f"{where}: the {item} is {'the same for' if key == _START else 'not the same for'} {a} and {b}"
-    columns = ["training", "of", "fold", "seed", "item", "sources", "verdict"]
+    main = _trainings(settings, [cell for cell in cells if cell[2] == "main"])
+    for arm in dict.fromkeys(arm for _, _, arm in cells):
+        changed = _CHANGED.get(study.arm(arm).kind, ())
+        for place, own in (main if arm == "main" else _trainings(settings, [c for c in cells if c[2] == arm])).items():
+            training, of, fold, seed = place
+            # an arm's change is made in one of the two trainings; the other must be as in the main arm
+            here = changed if (training == "pre-training") == study.arm(arm).pretrains else ()
+            found = own if arm == "main" else own | {f"{s} of main": f for s, f in main.get(place, {}).items()}
+            alike = _ALIKE | {_START: "encoder at the start"} if training == "fine-tuning" else _ALIKE_TASKS
+            for key, item in alike.items() if len(found) > 1 else ():
+                if key in here or (key == _START and arm != "main"):
+                    continue
+                values = [facts.get(key) for facts in found.values()]
+                twice = [i for i, value in enumerate(values) if values.index(value) != i]
+                apart = [i for i, value in enumerate(values) if value != values[0]]
+                wrong = twice if key == _START else apart
+                verdict = ("twice" if wrong else "differs") if key == _START else ("unequal" if wrong else "equal")
+                where = {"arm": arm, "training": training, "of": of, "fold": fold, "seed": seed}
+                rows.append({**where, "item": item, "sources": len(found), "verdict": verdict})
+                if wrong and not breach:
+                    a = list(found)[values.index(values[wrong[0]]) if key == _START else 0]
+                    b = list(found)[wrong[0]]
+                    said = f"{training} of {of}{f', fold {fold}' if fold else ''}, seed {seed}"
+                    said += "" if arm == "main" else f", arm {arm}"
+                    breach = (
+                        f"{said}: the {item} is {'the same for' if key == _START else 'not the same for'} {a} and {b}"
+                    )
+    columns = ["arm", "training", "of", "fold", "seed", "item", "sources", "verdict"]
     return pd.DataFrame(rows, columns=columns), breach
 
 
-def _trainings(
-    settings: CompareSettings, cells: list[tuple[str, ...]], arm: str
-) -> dict[tuple[str, str, str, int], dict[str, dict[str, Any]]]:
-    """What each training recorded: (training, target or domain, fold, seed) -> source -> facts."""
-    found: dict[tuple[str, str, str, int], dict[str, dict[str, Any]]] = {}
-    folders = [("fine-tuning", t, s, settings.inputs / "targets" / arm / t / s) for t, s in cells]
-    for source in dict.fromkeys(s for _, s in cells):
-        domain = study.domain_task(source)[0]
-        if domain:
-            folders.append(("pre-training", domain, source, settings.inputs / "sources" / arm / source))
+#: What one training is of: fine-tuning or pre-training, target or domain, fold, seed.
+_Place = tuple[str, str, str, int]
+
+
+def _trainings(settings: CompareSettings, cells: list[Cell]) -> dict[_Place, dict[str, dict[str, Any]]]:
+    """What each training of these cells recorded, those of one arm: place -> source -> facts."""
+    found: dict[_Place, dict[str, dict[str, Any]]] = {}
+    folders = [("fine-tuning", t, s, settings.inputs / "targets" / arm / t / s) for t, s, arm in cells]
+    for arm, source in encoders_of(cells):
+        if all(arm == of for _, _, of in cells):
+            folders.append(
+                ("pre-training", study.domain_task(source)[0], source, settings.inputs / "sources" / arm / source)
+            )
     for training, of, source, folder in folders:
         for path in sorted(folder.glob(f"{'fold-*/' if training == 'fine-tuning' else ''}seed-*/manifest.json")):
             manifest = read_manifest(path.parent)
@@ -183,15 +235,15 @@ def null_checks(settings: CompareSettings, targets: list[str]) -> dict[str, dict
 
 def compare(settings: CompareSettings, report: Callable[[str], None] = print) -> Comparison:
     """Prove the cells fair, gather them, score the baselines, weigh the claims; write results.csv, claims.json and tables."""
-    cells = [tuple(cell.split(":")) for cell in settings.cells]
+    cells = named_cells(settings)
     inputs = {}
-    for target, source in cells:
-        manifest = read_manifest(settings.inputs / "targets" / "main" / target / source)
+    for name, (target, source, arm) in zip(settings.cells, cells, strict=True):
+        manifest = read_manifest(settings.inputs / "targets" / arm / target / source)
         if manifest is None:
             raise BadInput(
-                f"{target} from {source} is not finished in {settings.inputs}; run it first (braintransfer run)"
+                f"{target} from {source} ({arm}) is not finished in {settings.inputs}; run it first (braintransfer run)"
             )
-        inputs[f"{target}:{source}"] = manifest["key"]
+        inputs[name] = manifest["key"]
     rules = in_project(settings.claims)
     if not rules.is_file():
         raise BadInput(f"no claims at {rules}; give the path of a claims.yaml")
@@ -200,7 +252,7 @@ def compare(settings: CompareSettings, report: Callable[[str], None] = print) ->
     if checked is None:
         raise BadInput(f"the leak audit of {settings.inputs} is not finished; run it first (braintransfer run)")
     inputs["audit"] = checked["key"]
-    targets = list(dict.fromkeys(t for t, _ in cells))
+    targets = list(dict.fromkeys(t for t, _, _ in cells))
     unlearnable = null_checks(settings, targets)
     inputs["null_checks"] = digest(unlearnable)
     code = code_hash(project_root() / "notebooks" / "compare.ipynb")
@@ -211,9 +263,9 @@ def compare(settings: CompareSettings, report: Callable[[str], None] = print) ->
         write_table(folder / "fairness.csv", alike)
         if breach:
             raise BadInput(f"{breach}; delete both in {settings.inputs} and repeat `braintransfer run` on one machine")
-        results = pd.concat([read_cell(settings, t, s) for t, s in cells], ignore_index=True)
+        results = pd.concat([read_cell(settings, *cell) for cell in cells], ignore_index=True)
         report(
-            f"{len(cells)} cells, {len(results.drop_duplicates(['source', 'target', 'fold', 'seed']))} networks, {len(results)} scores"
+            f"{len(cells)} cells, {len(results.drop_duplicates(['arm', 'source', 'target', 'fold', 'seed']))} networks, {len(results)} scores"
         )
         write_table(settings.run / "all.csv.gz", results, sort_by=study.KEY_COLUMNS)
         headline = results[results["metric"].isin(study.HEADLINE_METRICS)]
@@ -221,7 +273,7 @@ def compare(settings: CompareSettings, report: Callable[[str], None] = print) ->
         results = tables.read_results(settings.run / "all.csv.gz")
         facts = _facts(settings, targets)
         simple = _baselines(settings, targets, folder, key, report)
-        known = learned(settings)
+        known = learned(settings, cells)
         real_or_not = {
             "simulated": facts["simulated"],
             "semisynthetic": {t for t, k in facts["kinds"].items() if k == "semi-synthetic"},
@@ -240,11 +292,12 @@ def compare(settings: CompareSettings, report: Callable[[str], None] = print) ->
     return Comparison(folder, results, simple, made, weighed.contrasts, facts, key, code, inputs)
 
 
-def _froc(settings: CompareSettings, cells: list[tuple[str, ...]], arm: str = "main") -> pd.DataFrame:
-    """Free-response curves: sensitivity and false positives by target, source and threshold, means over people and seeds."""
+def _froc(settings: CompareSettings, cells: list[Cell]) -> pd.DataFrame:
+    """Free-response curves of the main arm: sensitivity and false positives by target, source and threshold, means over people and seeds."""
     frames = []
-    for target, source in cells:
-        for path in sorted((settings.inputs / "targets" / arm / target / source).glob("fold-*/seed-*/froc.csv")):
+    for target, source, arm in cells:
+        folder = settings.inputs / "targets" / arm / target / source
+        for path in sorted(folder.glob("fold-*/seed-*/froc.csv")) if arm == "main" else ():
             frames.append(pd.read_csv(path).assign(target=target, source=source))
     keys = ["target", "source", "threshold"]
     if not frames:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from braintransfer.provenance import (
     write_manifest,
     write_table,
 )
+from braintransfer.provenance import digest as digest_of
 from braintransfer.settings import FinetuneSettings
 from braintransfer.store import Store, open_store
 from braintransfer.training import (
@@ -44,7 +46,7 @@ from braintransfer.training import (
     segmentation_loss,
     start_at_prior,
 )
-from braintransfer.transfer import LoadReport, start_from
+from braintransfer.transfer import LoadReport, add_decoder, match_moments, start_from
 
 SCORE_COLUMNS = ["subject", "scan", "metric", "class", "value"]
 CURVE_COLUMNS = ["subject", "scan", "threshold", "sensitivity", "fp_per_scan"]
@@ -72,10 +74,11 @@ class Scored:
 
 
 def encoder_file(settings: FinetuneSettings, seed: int) -> Path | None:
-    """The weights that this source starts from: None for the two controls that are not trained here."""
+    """The weights that this source starts from, the main arm's unless the arm pre-trains its own; None for the two controls."""
     if settings.source in study.CONTROLS:
         return None
-    return settings.inputs / "sources" / settings.arm / settings.source / f"seed-{seed}" / "encoder.safetensors"
+    arm = settings.arm if study.arm(settings.arm).pretrains else "main"
+    return settings.inputs / "sources" / arm / settings.source / f"seed-{seed}" / "encoder.safetensors"
 
 
 def finetune(settings: FinetuneSettings, report: Callable[[str], None] = print) -> list[Row]:
@@ -111,6 +114,8 @@ def _row(
         inputs["showcase"] = shown.digest
     code = code_hash(project_root() / "notebooks" / "finetune.ipynb")
     parameters = {**settings.model_dump(), "fold": fold, "seed": seed}
+    if settings.arm == "tuned_rate":
+        inputs["rates"] = ", ".join(f"{rate:g}" for rate in study.TUNED_RATES)
     key = stage_key("finetune", parameters, code, inputs)
     if is_done(folder, key):
         report(f"fold {fold} seed {seed}: already done")
@@ -119,6 +124,8 @@ def _row(
     folder.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
     n_classes = len(study.CLASSES[settings.target])
+    if settings.arm == "tuned_rate":
+        settings = _with_rate(settings, _tuned_rate(settings, store, machine, fold, report))
     network = build_unet(settings.encoder, n_classes + 1, seed)
     loaded, history, common = _train(network, settings, weights, store, machine, fold, seed, report)
     trained = time.perf_counter()
@@ -155,9 +162,7 @@ def _train(
     if not len(rows):
         raise BadInput(f"{store.path}: the training people {people} have no slice; run `prepare` again")
     foreground = store.slices["foreground"].to_numpy()[rows] > 0
-    schedule = Schedule(
-        settings.steps, settings.batch, settings.learning_rate, crop=settings.crop, augmentation=settings.augmentation
-    )
+    schedule = Schedule(settings.steps, settings.batch, settings.learning_rate, crop=settings.crop, augmentation=settings.augmentation)
     order = batch_order(foreground, schedule.steps, schedule.batch, study.stream(seed, "order"))
     views = study.stream_seed(seed, "augmentation")
 
@@ -168,8 +173,9 @@ def _train(
     batches = list(first_batches(PRIOR_BATCHES, read, order, segmentation_batch, schedule, machine, views))
     start_at_prior(network, batches)
     loaded = start_from(network, settings.source, weights)
+    _apply_arm(network, settings, weights, seed)
     common = training_facts(batches[:BATCHES], order, schedule, machine)
-    common |= {"outside": loaded.outside, "people": people, "store": store.digest}
+    common |= {"outside": digest(network, encoder=False), "people": people, "store": store.digest}
     common["start"] = digest(network, encoder=True)
     history = fit(
         network, read, order, segmentation_batch, segmentation_loss, schedule=schedule, machine=machine, seed=views,
@@ -178,7 +184,61 @@ def _train(
     return loaded, history, common
 
 
-def _score_people(network: torch.nn.Module, target: str, store: Store, people: list[str], machine: Machine) -> Scored:
+def _apply_arm(network: torch.nn.Module, settings: FinetuneSettings, weights: Path | None, seed: int) -> None:
+    """What an arm changes about the network that is about to be fine-tuned."""
+    if settings.arm == "frozen_random":
+        # the weights stay; BatchNorm goes on to count, or the layers above would see numbers of any size
+        network.encoder.requires_grad_(False)
+    elif settings.arm == "moment_matched":
+        match_moments(network, seed)
+    elif settings.arm == "decoder_transfer" and weights is not None:
+        add_decoder(network, settings.source, weights.with_name("decoder.safetensors"))
+
+
+def _with_rate(settings: FinetuneSettings, rate: float) -> FinetuneSettings:
+    return settings.model_copy(update={"learning_rate": rate})
+
+
+def _tuned_rate(
+    settings: FinetuneSettings, store: Store, machine: Machine, fold: int, report: Callable[[str], None]
+) -> float:
+    """The one of TUNED_RATES with which the first seed reaches most on this fold's validation people; kept for all seeds."""
+    seed, folder = settings.seeds[0], settings.folder / f"fold-{fold}"
+    weights = encoder_file(settings, seed)
+    code = code_hash(project_root() / "notebooks" / "finetune.ipynb")
+    people = store.subjects("validation", fold)
+    if not people:
+        raise BadInput(
+            f"arm tuned_rate: fold {fold} of {settings.target} has no validation people; ask for some in prepare"
+        )
+    metric = study.HEADLINE[settings.target]
+    reached = {}
+    for rate in study.TUNED_RATES:
+        path = folder / f"rate-{rate:g}.json"
+        same = settings.model_dump(exclude={"seeds", "folds", "read_from", "write_to"})
+        key = digest_of([same, seed, fold, rate, code, store.digest, sha256_file(weights) if weights else ""])
+        kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        if kept.get("key") != key:
+            report(f"fold {fold} rate {rate:g}, judged on {len(people)} validation people")
+            network = build_unet(settings.encoder, len(study.CLASSES[settings.target]) + 1, seed)
+            _train(network, _with_rate(settings, rate), weights, store, machine, fold, seed, report)
+            scores = _score_people(network, settings.target, store, people, machine, fold).scores
+            value = scores[(scores["metric"] == metric) & (scores["class"] == "")]["value"].mean()
+            kept = {"key": key, "rate": rate, "metric": metric, "validation": float(value)}
+            folder.mkdir(parents=True, exist_ok=True)
+            atomic_write_json(path, kept)
+        reached[rate] = kept["validation"]
+    best = max(reached, key=lambda rate: reached[rate])
+    report(
+        f"fold {fold}: rate {best:g} (validation {metric} {', '.join(f'{r:g}: {v:.3f}' for r, v in reached.items())})"
+    )
+    return best
+
+
+def _score_people(
+    network: torch.nn.Module, target: str, store: Store, people: list[str], machine: Machine, fold: int | None = None
+) -> Scored:
+    """fold: of validation people; without it, test people inside `final_scoring`."""
     table: list[dict[str, Any]] = []
     curve: list[dict[str, Any]] = []
     examples: list[dict[str, Any]] = []
@@ -186,7 +246,7 @@ def _score_people(network: torch.nn.Module, target: str, store: Store, people: l
     scan_of = store.slices.drop_duplicates("scan")[["subject", "scan"]]
     for subject, scan in scan_of[scan_of["subject"].isin(people)].itertuples(index=False):
         rows = np.asarray(by_scan[scan])
-        images, masks = store.load(rows)
+        images, masks = store.load(rows, fold=fold)
         slices = store.slices["slice"].to_numpy()[rows]
         per_slice = evaluate.slice_probabilities(network, images, machine)
         probabilities = evaluate.own_grid_probabilities(store, scan, slices, per_slice)

@@ -47,12 +47,19 @@ def normalise_unit(images: Tensor) -> Tensor:
 
 
 class Classifier(nn.Module):
-    """The study's encoder, global average pooling and one linear layer: (B, 3, H, W) -> logits (B, classes)."""
+    """The study's encoder, global average pooling and a head, one linear layer: (B, 3, H, W) -> logits (B, classes).
 
-    def __init__(self, encoder: nn.Module, features: int, classes: int, encoder_name: str) -> None:
+    hidden: with a layer of that many in between, as the contrastive task has it.
+    """
+
+    def __init__(self, encoder: nn.Module, features: int, classes: int, encoder_name: str, hidden: int = 0) -> None:
         super().__init__()
         self.encoder = encoder
-        self.head = nn.Linear(features, classes)
+        self.head = (
+            nn.Sequential(nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, classes))
+            if hidden
+            else nn.Linear(features, classes)
+        )
         self.encoder_name: str = encoder_name
 
     def forward(self, images: Tensor) -> Tensor:
@@ -85,8 +92,11 @@ def build_unet(
     return network
 
 
-def build_classifier(encoder: str, classes: int, seed: int) -> Classifier:
-    """The same encoder, first values included, under a linear classifier: (B, 3, H, W) -> logits (B, classes)."""
+def build_classifier(encoder: str, classes: int, seed: int, hidden: int = 0) -> Classifier:
+    """The same encoder, first values included, under a linear classifier: (B, 3, H, W) -> logits (B, classes).
+
+    hidden: with a hidden layer of that many.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(study.stream_seed(seed, "encoder weights"))
         try:
@@ -94,7 +104,7 @@ def build_classifier(encoder: str, classes: int, seed: int) -> Classifier:
         except (KeyError, RuntimeError) as error:
             raise _unknown(encoder, error) from None
         torch.manual_seed(study.stream_seed(seed, "decoder weights"))
-        network = Classifier(body, body.out_channels[-1], classes, encoder)
+        network = Classifier(body, body.out_channels[-1], classes, encoder, hidden)
     _quicken(body)
     return network
 

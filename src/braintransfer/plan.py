@@ -41,30 +41,49 @@ class Stage:
         return digest([code_of(self.notebook), {k: v for k, v in self.parameters.items() if k not in where}])
 
 
-def parse_cells(only: str | None) -> list[tuple[str, str]]:
-    """Cells (target, source) from "stroke:imagenet,ms:scratch"; all 24 when empty. BadInput for unknown names."""
-    every = [(target, source) for target in study.TARGETS for source in study.SOURCES]
+#: Target, source and arm of one cell.
+Cell = tuple[str, str, str]
+
+
+def cells_of(profile: Profile) -> list[Cell]:
+    """All that a profile asks for: the 24 cells of the main arm, then those of its other arms."""
+    main = [(target, source, "main") for target in study.TARGETS for source in study.SOURCES]
+    return main + [(t, s, name) for name, arm in profile.arms.items() for t in arm.targets for s in arm.sources]
+
+
+def parse_cells(profile: Profile, only: str | None) -> list[Cell]:
+    """Cells of `profile` from words "stroke:imagenet" (main arm), "stroke:imagenet:labels_4" or a whole arm, "main"; all when
+    empty. BadInput for what is not in the profile.
+    """
+    every = cells_of(profile)
     if not only:
         return every
-    cells = []
-    for word in only.split(","):
-        target, colon, source = word.strip().partition(":")
-        if not colon or target not in study.TARGETS or source not in study.SOURCES:
+    chosen: set[Cell] = set()
+    arms = list(dict.fromkeys(arm for _, _, arm in every))
+    for word in (w.strip() for w in only.split(",")):
+        parts = word.split(":")
+        target, source, arm = (*parts, "main")[:3] if len(parts) > 1 else ("", "", word)
+        found = [c for c in every if c[2] == arm and (len(parts) == 1 or c[:2] == (target, source))]
+        if not found or len(parts) > 3:
             raise BadInput(
-                f"--only {word.strip()!r}: write TARGET:SOURCE with a target of {', '.join(study.TARGETS)} "
-                f"and a source of {', '.join(study.SOURCES)}"
+                f"--only {word!r}: write TARGET:SOURCE, TARGET:SOURCE:ARM or ARM, with a target of {', '.join(study.TARGETS)}, "
+                f"a source of {', '.join(study.SOURCES)} and an arm of {profile.name} ({', '.join(arms)})"
             )
-        cells.append((target, source))
-    return [cell for cell in every if cell in cells]
+        chosen |= set(found)
+    return [cell for cell in every if cell in chosen]
 
 
-def stages(profile: Profile, run: str, data: str, cells: Sequence[tuple[str, str]]) -> list[Stage]:
+def stages(profile: Profile, run: str, data: str, cells: Sequence[Cell]) -> list[Stage]:
     """Every stage that these cells need, in an order that respects what waits for what."""
     common = {"profile": profile.name, "read_from": run, "write_to": run}
     made: list[Stage] = []
-    sources = [s for s in study.SOURCES if any(s == source for _, source in cells)]
-    targets = [t for t in study.TARGETS if any(t == target for target, _ in cells)]
-    domains = [d for d in study.DOMAINS if any(study.domain_task(s)[0] == d for s in sources)]
+    targets = [t for t in study.TARGETS if any(t == target for target, _, _ in cells)]
+    encoders = encoders_of(cells)
+    replicates = {
+        arm: of for arm in dict.fromkeys(arm for arm, _ in encoders) if (of := profile.arms.get(arm)) and of.data
+    }
+    wanted = {study.domain_task(source)[0] for arm, source in encoders if arm not in replicates}
+    domains = [d for d in study.DOMAINS if d in wanted]
 
     def prepare(dataset: str, title: str, **parameters: Any) -> None:
         everything = {
@@ -81,6 +100,10 @@ def stages(profile: Profile, run: str, data: str, cells: Sequence[tuple[str, str
         of = profile.sources[domain]
         size = [profile.source_size, profile.source_size]
         prepare(domain, f"images of {domain}", recipe=of.recipe, role="source", images=of.images, size=size)
+    for arm, of in replicates.items():
+        assert of.data is not None
+        size = [profile.source_size, profile.source_size]
+        prepare(arm, f"images of {arm}", recipe=of.data.recipe, role="source", images=of.data.images, size=size)
     for target in targets:
         to = profile.targets[target]
         prepare(
@@ -101,46 +124,73 @@ def stages(profile: Profile, run: str, data: str, cells: Sequence[tuple[str, str
 
     made.append(Stage("audit", "audit", "search all data for leaks", common, tuple(stage.folder for stage in made)))
 
-    for source in sources:
+    for arm, source in encoders:
         domain, task = study.domain_task(source)
-        if not domain:
-            continue
+        kind = study.arm(arm)
+        images = max(1, round(kind.number * profile.source_images)) if kind.kind == "size" else profile.source_images
+        dataset = arm if arm in replicates else ""
         parameters = {
-            **common,
-            "domain": domain,
-            "encoder": profile.encoder,
-            "seeds": profile.seeds,
-            "images": profile.source_images,
-            **profile.pretrain.model_dump(),
-        }
+            **common, "domain": domain, "arm": arm, "dataset": dataset, "encoder": profile.encoder,
+            "seeds": _seeds(profile, arm), "images": 0 if dataset else images, **profile.pretrain.model_dump(),
+        }  # fmt: skip
         made.append(
-            Stage(f"pretrain_{task}", f"sources/main/{source}", f"pre-train {source}", parameters, (f"data/{domain}",))
+            Stage(
+                f"pretrain_{task}",
+                f"sources/{arm}/{source}",
+                f"pre-train {source}{_of(arm)}",
+                parameters,
+                (f"data/{dataset or domain}",),
+            )
         )
 
-    for target, source in cells:
-        of_target = [name for name, show in shows.items() if show.target == target]
-        data_of = profile.targets[target]
+    for target, source, arm in cells:
+        of_target = [name for name, show in shows.items() if show.target == target and arm == "main"]
+        data_of, kind = profile.targets[target], study.arm(arm)
+        training = profile.finetune.model_dump()
+        if kind.kind == "scratch_long":
+            training["steps"] *= study.LONGER
         parameters = {
-            **common, "source": source, "target": target, "encoder": profile.encoder, "seeds": profile.seeds,
-            "folds": data_of.run_folds, "n_train": data_of.n_train, "showcase": of_target[0] if of_target else "",
-            **profile.finetune.model_dump(),
+            **common, "source": source, "target": target, "arm": arm, "encoder": profile.encoder,
+            "seeds": _seeds(profile, arm), "folds": data_of.run_folds,
+            "n_train": int(kind.number) if kind.kind == "labels" else data_of.n_train,
+            "showcase": of_target[0] if of_target else "", **training,
         }  # fmt: skip
         after = [f"data/{target}", *(f"data/{name}" for name in of_target)]
         if study.domain_task(source)[0]:
-            after.append(f"sources/main/{source}")
+            after.append(f"sources/{arm if kind.pretrains else 'main'}/{source}")
         made.append(
             Stage(
                 "finetune",
-                f"targets/main/{target}/{source}",
-                f"fine-tune {target} from {source}",
+                f"targets/{arm}/{target}/{source}",
+                f"fine-tune {target} from {source}{_of(arm)}",
                 parameters,
                 tuple(after),
             )
         )
 
-    names = [f"{target}:{source}" for target, source in cells]
-    before = ("audit", *(f"targets/main/{target}/{source}" for target, source in cells))
+    names = [":".join(cell if cell[2] != "main" else cell[:2]) for cell in cells]
+    before = ("audit", *(f"targets/{arm}/{target}/{source}" for target, source, arm in cells))
     made.append(Stage("compare", "compare", "compare all", {**common, "cells": names}, before))
     for stage in made:
         read_parameters(stage.name, stage.parameters)
     return made
+
+
+def _of(arm: str) -> str:
+    return "" if arm == "main" else f" ({arm})"
+
+
+def _seeds(profile: Profile, arm: str) -> list[int]:
+    of = profile.arms.get(arm)
+    return profile.seeds if of is None or of.seeds is None else of.seeds
+
+
+def encoders_of(cells: Sequence[Cell]) -> list[tuple[str, str]]:
+    """Arm and source of every encoder that has to be trained for these cells, the main arm's first."""
+    needed = {
+        (arm if study.arm(arm).pretrains else "main", source)
+        for _, source, arm in cells
+        if study.domain_task(source)[0]
+    }
+    arms = ["main", *dict.fromkeys(arm for _, _, arm in cells if arm != "main")]
+    return [(arm, source) for arm in arms for source in study.SOURCES if (arm, source) in needed]

@@ -1,4 +1,4 @@
-"""The self-supervised task: some patches of a picture are blanked, some change places, and the network restores it."""
+"""The self-supervised tasks: restoring a picture whose patches were blanked or moved; telling its views from others'."""
 
 from __future__ import annotations
 
@@ -59,3 +59,25 @@ def restoration_error(restored: Tensor, original: Tensor, changed: Tensor) -> fl
     """Mean absolute difference inside the changed patches, in the units of the pictures. changed: (B, 1, h, w) bool."""
     where = changed.expand_as(original)
     return float((restored - original).abs()[where].mean())
+
+
+#: How sharply the contrastive task tells near from far. SimCLR's own choice for small batches and few steps.
+TEMPERATURE = 0.5
+
+
+def contrastive_loss(embeddings: Tensor, temperature: float = TEMPERATURE) -> Tensor:
+    """Normalised temperature-scaled cross-entropy: each view should know the other view of its picture among all others.
+
+    embeddings: (2 B, D), rows i and B + i of one picture. Chen et al. 2020 (SimCLR), arXiv:2002.05709.
+    """
+    unit = functional.normalize(embeddings.float(), dim=1)
+    likeness = unit @ unit.t() / temperature
+    likeness = likeness.masked_fill(torch.eye(len(unit), dtype=torch.bool, device=unit.device), float("-inf"))
+    partner = torch.arange(len(unit), device=unit.device).roll(len(unit) // 2)
+    return functional.cross_entropy(likeness, partner)
+
+
+def retrieved(embeddings: Tensor) -> Tensor:
+    """Which second view is nearest to each first one: (B,) int64 from (2 B, D); right where it is 0, 1, ..., B - 1."""
+    first, second = functional.normalize(embeddings.float(), dim=1).chunk(2)
+    return (first @ second.t()).argmax(dim=1)

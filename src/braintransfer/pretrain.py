@@ -32,10 +32,42 @@ from braintransfer.provenance import (
 )
 from braintransfer.settings import PretrainSettings
 from braintransfer.store import Store, open_store
-from braintransfer.transfer import EncoderPlan, save_encoder
+from braintransfer.transfer import EncoderPlan, save_decoder, save_encoder
 
+#: Brightness of red, green and blue (ITU-R BT.601, as Pillow's "L").
+GREY = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 #: Held-out pictures kept for the result picture of a stage.
 SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """A source's pictures as its arm shows them. masks_of: row -> row whose mask stands beside it."""
+
+    store: Store
+    masks_of: np.ndarray
+    grey: bool
+
+    def load(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Pictures (n, H, W[, 3]) and masks (n, H, W), uint8."""
+        images, masks = self.store.load(rows)
+        if (self.masks_of[rows] != rows).any():
+            masks = self.store.load(self.masks_of[rows])[1]
+        if self.grey and images.ndim == 4:
+            images = (images @ GREY).round().astype(np.uint8)
+        return images, masks
+
+
+def pictures_of(store: Store, arm: str, rows: np.ndarray, seed: int) -> Pictures:
+    """What the arm does to the training pictures `rows`: their masks shuffled among them, their colour taken, or nothing.
+
+    Shuffled masks go once around a random ring, so that no picture keeps its own. Held-out pictures keep theirs.
+    """
+    masks_of = np.arange(len(store.slices))
+    if arm == "shuffled_masks":
+        ring = study.stream(seed, "shuffled masks").permutation(rows)
+        masks_of[ring] = np.roll(ring, 1)
+    return Pictures(store, masks_of, arm == "grey_natural")
 
 
 @dataclass(frozen=True)
@@ -54,19 +86,26 @@ def class_names(store: Store) -> list[str]:
     return sorted(store.slices["label"].unique())
 
 
+#: Hidden layer and embedding of the contrastive task (after SimCLR, smaller).
+PROJECTION = (256, 64)
+
+
 def source_network(task: str, encoder: str, n_classes: int, seed: int) -> nn.Module:
     """The network of a pre-training task: the study's encoder with a classifier, or with a decoder of 2 or 3 outputs.
 
-    classification: logits (B, classes); segmentation: logits (B, 2, H, W); selfsupervised: restored picture (B, 3, H, W).
+    classification: logits (B, classes); segmentation: logits (B, 2, H, W); selfsupervised: restored picture (B, 3, H, W);
+    contrastive: embeddings (B, 64).
     """
     if task == "classification":
         return build_classifier(encoder, n_classes, seed)
+    if task == "contrastive":
+        return build_classifier(encoder, PROJECTION[1], seed, hidden=PROJECTION[0])
     return build_unet(encoder, {"segmentation": 2, "selfsupervised": 3}[task], seed)
 
 
 def pretrain(task: str, settings: PretrainSettings, report: Callable[[str], None] = print) -> list[SourceRow]:
     """Train every seed of this source that is not there yet; those that are done are read."""
-    store = open_store(settings.inputs / "data" / settings.domain)
+    store = open_store(settings.store)
     machine = load_or_measure(settings.run, encoder=settings.encoder)
     with only_writer(settings.folder(task)):
         return [_row(task, settings, store, machine, seed, report) for seed in settings.seeds]
@@ -99,8 +138,11 @@ def _row(
     folder.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
     labels = store.slices["label"].map({n: i for i, n in enumerate(class_names(store))}).to_numpy()
-    network = source_network(task, settings.encoder, len(class_names(store)), seed)
+    # what is learned; for the gates and the notebook it stays the self-supervised task
+    goal = "contrastive" if settings.arm == "contrastive" else task
+    network = source_network(goal, settings.encoder, len(class_names(store)), seed)
     rows = training_rows(store, settings.images, seed)
+    pictures = pictures_of(store, settings.arm, rows, seed)
     schedule = training.Schedule(
         settings.steps, settings.batch, settings.learning_rate, crop=settings.crop, augmentation=settings.augmentation
     )
@@ -109,10 +151,10 @@ def _row(
     views = study.stream_seed(seed, "augmentation")
 
     def read(chosen: np.ndarray) -> tuple[np.ndarray, ...]:
-        return (*store.load(rows[chosen]), labels[rows[chosen]])
+        return (*pictures.load(rows[chosen]), labels[rows[chosen]])
 
     batches = list(
-        training.first_batches(training.PRIOR_BATCHES, read, order, training.BATCHES[task], schedule, machine, views)
+        training.first_batches(training.PRIOR_BATCHES, read, order, training.BATCHES[goal], schedule, machine, views)
     )
     if task == "segmentation":
         training.start_at_prior(network, batches)
@@ -121,12 +163,12 @@ def _row(
     common = training_facts(batches[:BATCHES], order, schedule, machine, seen)
     common["store"] = store.digest
     history = training.fit(
-        network, read, order, training.BATCHES[task], training.LOSSES[task],
+        network, read, order, training.BATCHES[goal], training.LOSSES[goal],
         schedule=schedule, machine=machine, seed=views, report=report,
     )  # fmt: skip
     held_out = store.rows(store.subjects("validation"))
     learned = training.held_out_performance(
-        task, network, *store.load(held_out), labels[held_out], machine=machine, mean_image=_mean(store, rows)
+        goal, network, *pictures.load(held_out), labels[held_out], machine=machine, mean_image=_mean(pictures, rows)
     )
     report("  held out: " + ", ".join(f"{k} {v:.3f}" for k, v in learned.items() if isinstance(v, float)))
     n_images = len(rows)
@@ -135,9 +177,11 @@ def _row(
         arm=settings.arm, seed=seed,
     )  # fmt: skip
     save_encoder(folder / "encoder.safetensors", network, plan)
+    if hasattr(network, "decoder"):
+        save_decoder(folder / "decoder.safetensors", network, plan)
     write_table(folder / "history.csv", history.to_frame())
     atomic_write_json(folder / "learned.json", learned)
-    _save_pictures(folder / "examples.npz", task, network, store, held_out, labels, machine)
+    _save_pictures(folder / "examples.npz", goal, network, pictures, held_out, labels, machine)
     write_manifest(
         folder, stage=name, key=key, parameters=parameters, code=code, inputs=inputs, device=machine.device,
         precision=machine.precision, threads=machine.threads, seconds=round(time.perf_counter() - start, 1),
@@ -147,24 +191,30 @@ def _row(
     return _read_row(folder, seed)
 
 
-def _mean(store: Store, rows: np.ndarray) -> np.ndarray:
+def _mean(pictures: Pictures, rows: np.ndarray) -> np.ndarray:
     """Mean picture (H, W[, 3]) float32 of at most 512 training pictures."""
-    return store.load(rows[:: max(1, len(rows) // 512)])[0].mean(axis=0, dtype=np.float32)
+    return pictures.load(rows[:: max(1, len(rows) // 512)])[0].mean(axis=0, dtype=np.float32)
 
 
 def _save_pictures(
-    path: Path, task: str, network: nn.Module, store: Store, rows: np.ndarray, labels: np.ndarray, machine: Machine
+    path: Path,
+    task: str,
+    network: nn.Module,
+    pictures: Pictures,
+    rows: np.ndarray,
+    labels: np.ndarray,
+    machine: Machine,
 ) -> None:
     chosen = rows[np.linspace(0, len(rows) - 1, min(SHOWN, len(rows))).astype(int)]
-    images, masks = store.load(chosen)
-    pictures = training.held_out_pictures(task, network, images, machine=machine)
-    names = np.array(class_names(store), dtype=np.str_)
+    images, masks = pictures.load(chosen)
+    made = training.held_out_pictures(task, network, images, machine=machine)
+    names = np.array(class_names(pictures.store), dtype=np.str_)
     arrays: dict[str, Any] = {
         "images": images,
         "references": masks,
         "labels": labels[chosen],
         "names": names,
-        **pictures,
+        **made,
     }
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)

@@ -33,6 +33,10 @@ def _plain_name(value: str) -> str:
     return value
 
 
+def _known_arm(value: str) -> str:
+    return study.arm(value).name
+
+
 def _no_doubles(values: list[int]) -> list[int]:
     if len(set(values)) != len(values):
         raise ValueError("must not name a number twice")
@@ -49,7 +53,7 @@ Name = Annotated[str, AfterValidator(_plain_name)]
 Source = Annotated[str, _one_of(*study.SOURCES)]
 Target = Annotated[str, _one_of(*study.TARGETS)]
 Domain = Annotated[str, _one_of(*study.DOMAINS)]
-Arm = Annotated[str, AfterValidator(_plain_name)]
+Arm = Annotated[str, AfterValidator(_plain_name), AfterValidator(_known_arm)]
 Count = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=0)]
 Positive = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=1)]
 Rate = Annotated[float, BeforeValidator(_not_a_bool), Field(gt=0, lt=1)]
@@ -118,6 +122,7 @@ class PretrainSettings(_Stage):
 
     domain: Domain
     arm: Arm = "main"
+    dataset: str = ""
     encoder: Name = "tf_efficientnet_lite0"
     seeds: Numbers
     images: Count = 0
@@ -128,10 +133,24 @@ class PretrainSettings(_Stage):
     augmentation: Share = 1.0
 
     def source(self, task: str) -> str:
-        return f"{self.domain}-{task}"
+        """The source's name. BadInput when the arm is not for it."""
+        source = f"{self.domain}-{task}"
+        if unfit := _unfit(self.arm, source):
+            raise BadInput(unfit)
+        return source
+
+    @property
+    def store(self) -> Path:
+        """The slice store of the pictures: the domain's, or that of a replicate."""
+        return self.inputs / "data" / (self.dataset or self.domain)
 
     def folder(self, task: str) -> Path:
         return self.run / "sources" / self.arm / self.source(task)
+
+
+def _unfit(arm: str, source: str) -> str:
+    sources = study.arm(arm).sources
+    return "" if source in sources else f"arm {arm} is not for {source}, but for {', '.join(sources)}"
 
 
 class FinetuneSettings(_Stage):
@@ -150,6 +169,12 @@ class FinetuneSettings(_Stage):
     crop: Side
     augmentation: Share = 1.0
     showcase: str = ""
+
+    @model_validator(mode="after")
+    def _arm_fits(self) -> FinetuneSettings:
+        if unfit := _unfit(self.arm, self.source):
+            raise ValueError(unfit)
+        return self
 
     @property
     def folder(self) -> Path:
@@ -310,6 +335,16 @@ class Training(_Frozen):
     augmentation: Share = 1.0
 
 
+class ArmPlan(_Frozen):
+    """One control of a run: for which sources and targets, and whether with fewer seeds than the main arm."""
+
+    sources: list[Source] = Field(min_length=1)
+    targets: list[Target] = list(study.TARGETS)
+    seeds: Numbers | None = None
+    #: The data set of a replicate.
+    data: SourceData | None = None
+
+
 class Profile(_Frozen):
     """A whole run: which data, how much of it, which network, how long. One YAML file in notebooks/profiles."""
 
@@ -327,6 +362,7 @@ class Profile(_Frozen):
     showcase: dict[Name, ShowcaseData] = {}
     pretrain: Training
     finetune: Training
+    arms: dict[Arm, ArmPlan] = {}
     seed: Count = 0
 
     @model_validator(mode="after")
@@ -343,7 +379,26 @@ class Profile(_Frozen):
         for name, data in self.targets.items():
             if max(data.run_folds) >= data.folds:
                 raise ValueError(f"targets.{name}.run_folds names fold {max(data.run_folds)} but folds is {data.folds}")
+        for name, arm in self.arms.items():
+            self._check_arm(name, arm)
         return self
+
+    def _check_arm(self, name: str, arm: ArmPlan) -> None:
+        kind = study.arm(name)
+        if name == "main":
+            raise ValueError("arms.main is always run; name only the others")
+        for source in arm.sources:
+            if unfit := _unfit(name, source):
+                raise ValueError(unfit)
+        if arm.seeds is not None and not set(arm.seeds) <= set(self.seeds):
+            raise ValueError(f"arms.{name}.seeds must be among the run's seeds {self.seeds}")
+        if (kind.kind == "replicate") != (arm.data is not None):
+            raise ValueError(f"arms.{name}.data: a replicate names its recipe and images, no other arm does")
+        few = [t for t in arm.targets if kind.kind == "labels" and kind.number >= self.targets[t].n_train]
+        if few:
+            raise ValueError(
+                f"arms.{name}: {few[0]} is trained on {self.targets[few[0]].n_train} people in the main arm"
+            )
 
 
 def profile_names() -> list[str]:

@@ -110,7 +110,9 @@ def pretext_figure(path: Path, task: str, source: str) -> Drawing:
     with np.load(path, allow_pickle=False) as data:
         arrays = {name: data[name] for name in data.files}
     images, n = arrays["images"], min(6, len(arrays["images"]))
-    rows = {"classification": 1, "segmentation": 1, "selfsupervised": 3}[task]
+    task = "contrastive" if "views" in arrays else task
+    below = {"selfsupervised": ("corrupted", "restored", "images"), "contrastive": ("views", "found")}.get(task, ())
+    rows = max(1, len(below))
     figure, axes = figures.new_figure(7.0, 1.45 * rows + 0.35, rows=rows, columns=n)
     with matplotlib.rc_context(figures.STYLE):
         for axis in axes.flat:
@@ -128,15 +130,13 @@ def pretext_figure(path: Path, task: str, source: str) -> Drawing:
             elif task == "segmentation":
                 _outline(top, arrays["references"][k], HIT)
                 _outline(top, arrays["predictions"][k], FALSE)
-            else:
-                for axis, name in zip(axes[:, k], ("corrupted", "restored", "images"), strict=True):
-                    axis.clear()
-                    axis.axis("off")
-                    axis.imshow(arrays[name][k], cmap="gray", vmin=0, vmax=255)
-                    if k == 0:
-                        axis.set_title(
-                            "as it is" if name == "images" else name, fontsize=9, fontweight="normal", loc="left"
-                        )
+            for axis, name in zip(axes[:, k], below, strict=False):
+                axis.clear()
+                axis.axis("off")
+                axis.imshow(arrays[name][k], cmap="gray", vmin=0, vmax=255)
+                if k == 0:
+                    title = {"images": "as it is", "views": "a view", "found": "nearest other view"}.get(name, name)
+                    axis.set_title(title, fontsize=9, fontweight="normal", loc="left")
         if task == "segmentation":
             keys = [Patch(color=HIT, label="reference"), Patch(color=FALSE, label="network")]
             figure.legend(handles=keys, loc="outside lower center", ncols=2, fontsize=9)
@@ -144,6 +144,7 @@ def pretext_figure(path: Path, task: str, source: str) -> Drawing:
         "classification": "with the class that the network names",
         "segmentation": "with the reference outline and the network's",
         "selfsupervised": "damaged, restored, and as they are",
+        "contrastive": "in one view, and the second view that the network finds nearest",
     }[task]
     caption = f"Held-out pictures {what}. {SOURCE_TITLES[source]}, first seed."
     return Drawing(figure, caption, f"{n} held-out pictures {what}.")

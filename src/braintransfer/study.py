@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -24,19 +25,73 @@ DETECTED = ("stroke", "ms")
 #: Unique images behind the public ImageNet-1k weights (Russakovsky et al. 2015, doi:10.1007/s11263-015-0816-y).
 IMAGENET_IMAGES = 1_281_167
 
-ARMS = [
-    "main",
-    "shuffled_masks",
-    "scratch_long",
-    "frozen_random",
-    "moment_matched",
-    "decoder_transfer",
-    "contrastive",
-    "grey_natural",
-    "axial_mri",
-    "cross_target",
-    "tuned_rate",
-]
+#: Sources whose pre-training has a decoder of its own.
+WITH_DECODER = tuple(s for s in PRETRAINED_HERE if not s.endswith("-classification"))
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What one arm of the study changes. sources: those it makes sense for. pretrains: it has encoders of its own.
+
+    number: what follows the `_` of `labels_<n>` (people) and `size_<f>` (share of the pictures). Each arm is compared with the
+    main arm's rows of the same source.
+    """
+
+    name: str
+    says: str
+    sources: tuple[str, ...]
+    pretrains: bool = False
+    number: float = 0.0
+
+    @property
+    def kind(self) -> str:
+        """The name without its number or its data set."""
+        return next((k for k in ("labels", "size", "replicate") if self.name.startswith(f"{k}_")), self.name)
+
+
+_NATURAL = tuple(s for s in PRETRAINED_HERE if s.startswith("natural"))
+_ARMS = (
+    Arm("main", "every source, one recipe", SOURCES),
+    Arm("shuffled_masks", "pre-trained on masks that belong to other pictures: exposure without the task",
+        ("natural-segmentation", "mri-segmentation"), pretrains=True),
+    Arm("contrastive", "a second self-supervised task: telling two views of a picture from those of others",
+        ("natural-selfsupervised", "mri-selfsupervised"), pretrains=True),
+    Arm("grey_natural", "natural pictures without their colour", _NATURAL, pretrains=True),
+    Arm("scratch_long", "random weights, fine-tuned three times longer", ("scratch",)),
+    Arm("frozen_random", "the encoder keeps its random weights; only the rest learns", ("scratch",)),
+    Arm("moment_matched", "random weights with the mean and spread of each pre-trained tensor",
+        (*PRETRAINED_HERE, "imagenet")),
+    Arm("decoder_transfer", "the decoder is transferred along with the encoder", WITH_DECODER),
+    Arm("tuned_rate", "the learning rate is picked on validation people for each source, target and fold", SOURCES),
+)  # fmt: skip
+#: How much longer `scratch_long` is fine-tuned.
+LONGER = 3
+#: What `tuned_rate` picks from.
+TUNED_RATES = (1e-4, 3e-4, 1e-3, 3e-3)
+
+
+def arm(name: str) -> Arm:
+    """The arm of that name; `labels_<people>`, `size_<share>` and `replicate_<set>` stand for families. ValueError if unknown."""
+    for known in _ARMS:
+        if known.name == name:
+            return known
+    kind, _, value = name.partition("_")
+    if kind == "replicate" and value:
+        return Arm(name, f"pre-trained on another data set: {value}", PRETRAINED_HERE, pretrains=True)
+    try:
+        number = float(value)
+    except ValueError:
+        number = 0.0
+    if kind == "labels" and value.isdigit() and number >= 1:
+        return Arm(
+            name, f"{value} labelled {'person' if number == 1 else 'people'} to learn from", SOURCES, number=number
+        )
+    if kind == "size" and 0 < number < 1:
+        return Arm(name, f"pre-trained on {number:g} of the pictures", PRETRAINED_HERE, pretrains=True, number=number)
+    families = ["labels_<people>", "size_<share>", "replicate_<set>"]
+    raise ValueError(f"no arm is called {name!r}; there are {', '.join([*(a.name for a in _ARMS), *families])}")
+
+
 RESULT_COLUMNS = [
     "profile",
     "arm",

@@ -19,7 +19,7 @@ from braintransfer.augment import Strength, augment
 from braintransfer.errors import BadInput
 from braintransfer.machine import Machine, optimiser
 from braintransfer.network import normalise, normalise_unit
-from braintransfer.pretext import corrupt, restoration_error, restoration_loss
+from braintransfer.pretext import contrastive_loss, corrupt, restoration_error, restoration_loss, retrieved
 from braintransfer.provenance import peak_memory_mb
 from braintransfer.study import stream_seed
 
@@ -156,6 +156,14 @@ def restoration_batch(
     return machine.arrange(normalise_unit(corrupted)), machine.arrange(normalise_unit(images))
 
 
+def two_views_batch(
+    read: tuple[np.ndarray, ...], generator: torch.Generator, schedule: Schedule, machine: Machine
+) -> tuple[Tensor, Tensor]:
+    """read: (images, ...) -> two views of each picture below each other (2 B, 3, crop, crop), and their pictures' numbers."""
+    views = torch.cat([_views(read, generator, schedule, machine, 0.0)[0] for _ in range(2)])
+    return machine.arrange(normalise_unit(views)), torch.arange(len(views) // 2, device=machine.device).repeat(2)
+
+
 def segmentation_loss(logits: Tensor, masks: Tensor) -> Tensor:
     """Cross-entropy plus one minus soft Dice, the latter over the whole batch, mean over the foreground classes.
 
@@ -176,16 +184,18 @@ def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return functional.cross_entropy(logits.float(), labels)
 
 
-#: What a pre-training task learns from. All three see the same views of the same pictures in the same order.
+#: What a pre-training task learns from. The three main tasks see the same views of the same pictures in the same order.
 BATCHES: dict[str, MakeBatch] = {
     "classification": classification_batch,
     "segmentation": partial(segmentation_batch, focus=0.0),
     "selfsupervised": restoration_batch,
+    "contrastive": two_views_batch,
 }
 LOSSES: dict[str, Loss] = {
     "classification": classification_loss,
     "segmentation": segmentation_loss,
     "selfsupervised": lambda restored, original: restoration_loss(restored.float(), original),
+    "contrastive": lambda embeddings, _: contrastive_loss(embeddings),
 }
 
 
@@ -326,6 +336,15 @@ def _corrupted(images: np.ndarray, of: slice = slice(None)) -> tuple[Tensor, Ten
     return normalise_unit(corrupted), normalise_unit(unit), changed
 
 
+def held_out_views(images: np.ndarray) -> Tensor:
+    """Two fixed views of each picture (n, H, W[, 3]) uint8, full strength, nothing cut away: (2 n, 3, H, W) normalised."""
+    generator = torch.Generator().manual_seed(stream_seed(0, "held-out views"))
+    tensor = torch.from_numpy(np.ascontiguousarray(images))
+    unit = (tensor.permute(0, 3, 1, 2) if tensor.ndim == 4 else tensor.unsqueeze(1)).float() / 255
+    nothing = torch.zeros(len(unit), *unit.shape[2:], dtype=torch.uint8)
+    return torch.cat([normalise_unit(augment(unit, nothing, generator, unit.shape[-1])[0]) for _ in range(2)])
+
+
 def held_out_performance(
     task: str,
     network: nn.Module,
@@ -343,6 +362,7 @@ def held_out_performance(
     classification: accuracy > chance + .10, chance being the share of the commonest class.
     segmentation: dice (mean over pictures with foreground) > all_foreground (calling every pixel foreground) + .10.
     selfsupervised: restoration_error (mean absolute, 0..255, in the changed patches) < .8 x mean_image_error there.
+    contrastive (an arm): accuracy of finding a picture's other view among all second views > chance (1 / n) + .10.
     Keys: those, `learned` (bool), `task`, `n`.
     """
     if not len(images):
@@ -361,6 +381,10 @@ def held_out_performance(
         everything = 2 * size / (truth[0].size + size)
         dice, trivial = (float(v[shown].mean()) if shown.any() else 0.0 for v in (overlap, everything))
         return {**base, "dice": dice, "all_foreground": trivial, "learned": dice > trivial + 0.10}
+    if task == "contrastive":
+        found = retrieved(outputs(network, held_out_views(images), machine)).numpy()
+        correct, chance = float((found == np.arange(len(images))).mean()), 1 / len(images)
+        return {**base, "accuracy": correct, "chance": chance, "learned": correct > chance + 0.10}
     if task != "selfsupervised":
         raise ValueError(f"no such task: {task}")
     corrupted, original, changed = _corrupted(images)
@@ -374,12 +398,16 @@ def held_out_pictures(task: str, network: nn.Module, images: np.ndarray, *, mach
     """What to show of a source's result, for pictures (n, H, W[, 3]) uint8.
 
     classification: `probabilities` (n, classes) float32; segmentation: `predictions` (n, H, W) uint8; selfsupervised:
-    `corrupted` and `restored`, uint8 in the shape of images.
+    `corrupted` and `restored`, uint8 in the shape of images; contrastive: `views` and `found`, the second view that is nearest.
     """
     if task == "classification":
         return {"probabilities": torch.softmax(outputs(network, images, machine), 1).numpy()}
     if task == "segmentation":
         return {"predictions": outputs(network, images, machine).argmax(1).numpy().astype(np.uint8)}
+    if task == "contrastive":
+        views = held_out_views(images)
+        first, second = (_as_picture(part, images) for part in views.chunk(2))
+        return {"views": first, "found": second[retrieved(outputs(network, views, machine)).numpy()]}
     corrupted, _, _ = _corrupted(images)
     return {
         "corrupted": _as_picture(corrupted, images),

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from braintransfer.errors import BadInput
 from braintransfer.network import CHANNELS, COUNTER, NORMALISATION, build_classifier, digest
 from braintransfer.provenance import atomic_write_bytes, sha256_file
-from braintransfer.study import IMAGENET_IMAGES
+from braintransfer.study import IMAGENET_IMAGES, stream_seed
 
 FORMAT = "braintransfer encoder 1"
 
@@ -84,6 +84,49 @@ def save_encoder(path: Path, network: nn.Module, plan: EncoderPlan) -> None:
     state = {name: value.detach().cpu().contiguous() for name, value in encoder_state(network).items()}
     header = {"format": FORMAT, "plan": json.dumps(dataclasses.asdict(plan), sort_keys=True)}
     atomic_write_bytes(path, safetensors.torch.save(state, metadata=header))
+
+
+def _decoder_state(network: nn.Module) -> dict[str, Tensor]:
+    decoder: Any = network.decoder
+    return {name: value for name, value in decoder.state_dict().items() if not name.endswith(COUNTER)}
+
+
+def save_decoder(path: Path, network: nn.Module, plan: EncoderPlan) -> None:
+    """Write the decoder of a U-Net, without its head, beside its encoder: for the arm `decoder_transfer`."""
+    state = {name: value.detach().cpu().contiguous() for name, value in _decoder_state(network).items()}
+    header = {"format": FORMAT, "plan": json.dumps(dataclasses.asdict(plan), sort_keys=True)}
+    atomic_write_bytes(path, safetensors.torch.save(state, metadata=header))
+
+
+def add_decoder(network: nn.Module, source: str, path: Path) -> int:
+    """Give `network` the decoder of `source` too; its head stays. Returns the number of tensors; BadInput unless all fit."""
+    own = _decoder_state(network)
+    state, plan = load_encoder(path)
+    _check_plan(path, plan, source, str(network.encoder_name))
+    if own.keys() != state.keys() or any(own[k].shape != state[k].shape for k in own):
+        raise BadInput(f"{path}: not the decoder of this network; pre-train {source} again")
+    decoder: Any = network.decoder
+    decoder.load_state_dict(state, strict=False)  # strict but for the counters, as just checked
+    _reset_counters(network)
+    return len(own)
+
+
+def match_moments(network: nn.Module, seed: int) -> None:
+    """Replace each encoder weight by noise of the tensor's own mean and spread: what is left is scale, not features.
+
+    Normal numbers from the stream `moments` of `seed`; BatchNorm's running statistics start afresh (0 and 1), as in random
+    weights. After the control "Mean Var init" of Raghu et al. 2019, arXiv:1902.07208.
+    """
+    generator = torch.Generator().manual_seed(stream_seed(seed, "moments"))
+    with torch.no_grad():
+        for name, value in encoder_state(network).items():
+            if name.endswith("running_mean"):
+                value.zero_()
+            elif name.endswith("running_var"):
+                value.fill_(1)
+            else:
+                noise = torch.randn(value.shape, generator=generator)
+                value.copy_(value.mean() + (value.std() if value.numel() > 1 else 0) * noise)
 
 
 def load_encoder(path: Path) -> tuple[dict[str, Tensor], EncoderPlan]:

@@ -20,6 +20,7 @@ from braintransfer.fairness import BATCHES, training_facts
 from braintransfer.machine import Machine
 from braintransfer.network import build_unet
 from braintransfer.provenance import write_manifest
+from braintransfer.plan import Cell
 from braintransfer.settings import CompareSettings, FinetuneSettings
 from braintransfer.store import Store, StoreWriter, TestSubjectsLocked, open_store
 from braintransfer.training import Schedule, fit, segmentation_batch, segmentation_loss
@@ -98,8 +99,8 @@ def test_recording_leaves_the_random_numbers_of_the_training_alone() -> None:
 
 
 # --------------------------------------------------------------------------------------------------------------- compared
-CELLS: list[tuple[str, ...]] = [
-    ("stroke", s) for s in ("scratch", "imagenet", "mri-segmentation", "mri-classification")
+CELLS: list[Cell] = [
+    ("stroke", s, "main") for s in ("scratch", "imagenet", "mri-segmentation", "mri-classification")
 ]
 COMMON = {key: f"{key} of all" for key in _ALIKE if key != "code"}
 
@@ -107,7 +108,7 @@ COMMON = {key: f"{key} of all" for key in _ALIKE if key != "code"}
 def write_run(run: Path, changed: dict[str, dict[str, Any]] | None = None) -> CompareSettings:
     """Manifests of four cells (two seeds) and two sources. changed: source (or source + " source") -> other facts."""
     changed = changed or {}
-    for _, source in CELLS:
+    for _, source, _ in CELLS:
         for seed in (0, 1):
             other = changed.get(source, {}) if seed == 1 else {}
             write_manifest(
@@ -147,7 +148,7 @@ def test_an_item_that_one_task_of_a_domain_has_otherwise_is_named(tmp_path: Path
     _, breach = fairness(write_run(tmp_path, {"mri-classification source": {item: "another"}}), CELLS)
     assert (
         breach
-        == f"pre-training of mri, seed 1: the {_ALIKE_TASKS[item]} is not the same for mri-segmentation and mri-classification"
+        == f"pre-training of mri, seed 1: the {_ALIKE_TASKS[item]} is not the same for mri-classification and mri-segmentation"
     )
 
 

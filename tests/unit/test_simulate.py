@@ -15,17 +15,11 @@ from braintransfer.simulate import simulated_mri, simulated_natural, simulated_t
 from braintransfer.simulate.brains import CHANNELS, CONTRAST, Anatomy, finish, render, simulate_anatomy
 from braintransfer.simulate.lesions import (
     EVERY_NEIGHBOUR,
-    MS_DEMO_MM3,
     MS_SPLIT_MM3,
     draw_ms_contrast,
-    draw_ms_volumes,
-    draw_stroke_volume,
     insert_ms,
     insert_stroke,
     local_white_matter,
-    ms_lesions,
-    stroke_lesion,
-    territory,
     white_matter_of,
 )
 from braintransfer.simulate.scenes import (
@@ -36,6 +30,14 @@ from braintransfer.simulate.scenes import (
     PHOTOGRAPHS,
     composite,
     strip_columns,
+)
+from braintransfer.simulate.shapes import (
+    MS_DEMO_MM3,
+    draw_ms_volumes,
+    draw_stroke_volume,
+    ms_lesions,
+    stroke_lesion,
+    territory,
 )
 from braintransfer.simulate.tumours import TYPES
 
@@ -192,7 +194,25 @@ def test_a_number_is_the_mean_contrast_of_ms_lesions_in_white_matter(
     lesion = ms_lesions(person, np.random.default_rng(1), demo=True) & ndimage.binary_erosion(white)
     result = insert_ms(picture, person.brain, lesion, np.random.default_rng(0), SPACING, wanted, white)
     level = local_white_matter(picture, white, SPACING)
-    assert np.mean(result[lesion] / level[lesion]) == pytest.approx(wanted, abs=0.05)
+    assert np.mean(result[lesion] / level[lesion]) == pytest.approx(wanted, abs=0.03)
+
+
+def test_a_lesion_over_grey_matter_measures_as_drawn_and_is_never_brightened(
+    person: Anatomy, picture: np.ndarray
+) -> None:
+    """Partly grey tissue under a mask is dark already: darkening it as much as white matter would make lesions too dark."""
+    white = person.labels == 3
+    lesion = ms_lesions(person, np.random.default_rng(2), demo=True)
+    lesion &= ~ndimage.binary_erosion(white) & (person.labels > 1)
+    labelled, count = ndimage.label(lesion, EVERY_NEIGHBOUR)
+    level = local_white_matter(picture, white, SPACING)
+    result = insert_ms(picture, person.brain, lesion, np.random.default_rng(0), SPACING, 0.7, white)
+    before, after = (np.array(ndimage.mean(t / level, labelled, np.arange(1, count + 1))) for t in (picture, result))
+    room = before > 0.7
+    assert room.sum() > 10 and before[room].mean() < 0.93
+    assert after[room].mean() == pytest.approx(0.7, abs=0.03)
+    pale = insert_ms(picture, person.brain, lesion, np.random.default_rng(0), SPACING, 0.95, white)
+    assert np.array(ndimage.mean(pale - picture, labelled, np.arange(1, count + 1))).max() < 0.02
 
 
 def test_far_from_lesions_nothing_changes(person: Anatomy, picture: np.ndarray) -> None:

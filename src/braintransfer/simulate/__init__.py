@@ -44,7 +44,8 @@ def simulated_target(
     """
     from braintransfer.recipes.samples import SubjectScan
     from braintransfer.simulate.brains import finish, render, simulate_anatomy
-    from braintransfer.simulate.lesions import insert_ms, insert_stroke, ms_lesions, stroke_lesion
+    from braintransfer.simulate.lesions import insert_ms, insert_stroke
+    from braintransfer.simulate.shapes import ms_lesions, stroke_lesion
     from braintransfer.volumes import Scan
 
     if target not in TARGETS:
