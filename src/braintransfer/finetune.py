@@ -127,13 +127,13 @@ def _row(
     if settings.arm == "tuned_rate":
         settings = _with_rate(settings, _tuned_rate(settings, store, machine, fold, report))
     network = build_unet(settings.encoder, n_classes + 1, seed)
-    loaded, history, common = _train(network, settings, weights, store, machine, fold, seed, report)
+    loaded, history, common = train(network, settings, weights, store, machine, fold, seed, report)
     trained = time.perf_counter()
     with store.final_scoring():
-        tested = _score_people(network, settings.target, store, store.subjects("test", fold), machine)
+        tested = score_people(network, settings.target, store, store.subjects("test", fold), machine)
     if shown is not None:
         with shown.final_scoring():
-            seen = _score_people(network, settings.target, shown, shown.subjects("test"), machine)
+            seen = score_people(network, settings.target, shown, shown.subjects("test"), machine)
         write_table(folder / "showcase.csv", seen.scores)
         _save_examples(folder / "showcase.npz", seen.examples)
     write_table(folder / "scores.csv", tested.scores)
@@ -153,7 +153,7 @@ def _row(
     return _read_row(folder, fold, seed)
 
 
-def _train(
+def train(
     network: torch.nn.Module, settings: FinetuneSettings, weights: Path | None, store: Store, machine: Machine, fold: int,
     seed: int, report: Callable[[str], None],
 ) -> tuple[LoadReport, History, dict[str, Any]]:  # fmt: skip
@@ -162,7 +162,9 @@ def _train(
     if not len(rows):
         raise BadInput(f"{store.path}: the training people {people} have no slice; run `prepare` again")
     foreground = store.slices["foreground"].to_numpy()[rows] > 0
-    schedule = Schedule(settings.steps, settings.batch, settings.learning_rate, crop=settings.crop, augmentation=settings.augmentation)
+    schedule = Schedule(
+        settings.steps, settings.batch, settings.learning_rate, crop=settings.crop, augmentation=settings.augmentation
+    )
     order = batch_order(foreground, schedule.steps, schedule.batch, study.stream(seed, "order"))
     views = study.stream_seed(seed, "augmentation")
 
@@ -221,8 +223,8 @@ def _tuned_rate(
         if kept.get("key") != key:
             report(f"fold {fold} rate {rate:g}, judged on {len(people)} validation people")
             network = build_unet(settings.encoder, len(study.CLASSES[settings.target]) + 1, seed)
-            _train(network, _with_rate(settings, rate), weights, store, machine, fold, seed, report)
-            scores = _score_people(network, settings.target, store, people, machine, fold).scores
+            train(network, _with_rate(settings, rate), weights, store, machine, fold, seed, report)
+            scores = score_people(network, settings.target, store, people, machine, fold).scores
             value = scores[(scores["metric"] == metric) & (scores["class"] == "")]["value"].mean()
             kept = {"key": key, "rate": rate, "metric": metric, "validation": float(value)}
             folder.mkdir(parents=True, exist_ok=True)
@@ -235,7 +237,7 @@ def _tuned_rate(
     return best
 
 
-def _score_people(
+def score_people(
     network: torch.nn.Module, target: str, store: Store, people: list[str], machine: Machine, fold: int | None = None
 ) -> Scored:
     """fold: of validation people; without it, test people inside `final_scoring`."""

@@ -220,6 +220,13 @@ class RealismSettings(ProofSettings):
         return in_project(self.data) if self.data else None
 
 
+class ScheduleSettings(ProofSettings):
+    """The proof that tries schedules of several lengths. size_of: a profile; run_of: a run folder with its target stores."""
+
+    size_of: str
+    run_of: str
+
+
 #: name of a proof -> what it shows; its notebook is prove_<name>.ipynb
 PROOFS = {
     "metrics": "our metrics against independent implementations",
@@ -227,6 +234,7 @@ PROOFS = {
     "simulators": "simulated lesions and brains beside real ones",
     "lesions": "semi-synthetic lesions beside real ones, and the null check",
     "mutations": "deliberate mistakes, and the tests that catch them",
+    "schedule": "fine-tuning at a quarter to twice its length, on validation people",
     "speed": "the training loop beside the network alone and beside other loops",
 }
 
@@ -238,7 +246,10 @@ STAGES: dict[str, type[_Stage]] = {
     "finetune": FinetuneSettings,
     "compare": CompareSettings,
     "audit": AuditSettings,
-    **{f"prove_{name}": RealismSettings if name in ("simulators", "lesions") else ProofSettings for name in PROOFS},
+    **{f"prove_{name}": ProofSettings for name in PROOFS},
+    "prove_simulators": RealismSettings,
+    "prove_lesions": RealismSettings,
+    "prove_schedule": ScheduleSettings,
 }
 
 

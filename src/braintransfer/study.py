@@ -50,7 +50,8 @@ class Arm:
 
 
 _NATURAL = tuple(s for s in PRETRAINED_HERE if s.startswith("natural"))
-_ARMS = (
+#: The arms of one name; `arm` knows the families too.
+ARMS = (
     Arm("main", "every source, one recipe", SOURCES),
     Arm("shuffled_masks", "pre-trained on masks that belong to other pictures: exposure without the task",
         ("natural-segmentation", "mri-segmentation"), pretrains=True),
@@ -72,7 +73,7 @@ TUNED_RATES = (1e-4, 3e-4, 1e-3, 3e-3)
 
 def arm(name: str) -> Arm:
     """The arm of that name; `labels_<people>`, `size_<share>` and `replicate_<set>` stand for families. ValueError if unknown."""
-    for known in _ARMS:
+    for known in ARMS:
         if known.name == name:
             return known
     kind, _, value = name.partition("_")
@@ -89,7 +90,7 @@ def arm(name: str) -> Arm:
     if kind == "size" and 0 < number < 1:
         return Arm(name, f"pre-trained on {number:g} of the pictures", PRETRAINED_HERE, pretrains=True, number=number)
     families = ["labels_<people>", "size_<share>", "replicate_<set>"]
-    raise ValueError(f"no arm is called {name!r}; there are {', '.join([*(a.name for a in _ARMS), *families])}")
+    raise ValueError(f"no arm is called {name!r}; there are {', '.join([*(a.name for a in ARMS), *families])}")
 
 
 RESULT_COLUMNS = [

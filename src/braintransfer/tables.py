@@ -15,15 +15,18 @@ from braintransfer import statistics
 from braintransfer.errors import BadInput
 from braintransfer.provenance import read_manifest
 from braintransfer.study import (
+    ARMS,
     CLASS_TITLES,
     DETECTED,
     DOMAINS,
     HEADLINE,
     IMAGENET_IMAGES,
+    PRETRAINED_HERE,
     RESULT_COLUMNS,
     SOURCES,
     TARGETS,
     TASKS,
+    arm,
 )
 
 #: How sources, targets and metrics are called in the book. The same words stand in figures, tables and prose.
@@ -198,6 +201,140 @@ def difference_table(results: pd.DataFrame, reference: str = "mri-segmentation",
                 }
             )
     return pd.DataFrame(rows, columns=["target", "metric", "A", "B", "mean", "lower", "upper", "n", "seeds"])
+
+
+ARM_COLUMNS = (
+    "arm", "target", "source", "metric", "n_train", "n_source", "mean", "lower", "upper", "difference",
+    "difference_lower", "difference_upper", "n", "seeds",
+)  # fmt: skip
+
+
+def arms_table(results: pd.DataFrame) -> pd.DataFrame:
+    """Every cell of an arm other than main, beside the same source of the main arm, on the metrics that decide.
+
+    difference: arm minus main, paired by person and seed, with its 95 % interval; n, seeds: those of the difference.
+    Rows in the order of `study.ARMS`, then the families; then targets, sources, metrics.
+    """
+    rows = []
+    names = sorted(set(results["arm"]) - {"main"}, key=_arm_order)
+    for name in names:
+        of_arm = results[results["arm"] == name]
+        for target in TARGETS:
+            for source in SOURCES:
+                cell = of_arm[(of_arm["target"] == target) & (of_arm["source"] == source)]
+                for metric in [HEADLINE[target], *(["lesion_sensitivity"] if target in DETECTED else [])]:
+                    own = subject_by_seed(cell, source, target, metric, arm=name)
+                    if own.empty:
+                        continue
+                    row = _summary_row(target, source, metric, "", own)
+                    plain = subject_by_seed(results, source, target, metric)
+                    complete = _complete((own - plain).dropna(axis=1, how="all")) if len(plain) else np.empty((0, 0))
+                    interval = statistics.paired_difference(complete) if complete.size else None
+                    rows.append(
+                        row
+                        | {
+                            "arm": name,
+                            "n_train": int(cell["n_train"].max()),
+                            "n_source": int(cell["n_source"].max()),
+                            "difference": float(interval.estimate) if interval else math.nan,
+                            "difference_lower": float(interval.lower) if interval else math.nan,
+                            "difference_upper": float(interval.upper) if interval else math.nan,
+                            "n": complete.shape[0],
+                            "seeds": complete.shape[1] if complete.size else 0,
+                        }
+                    )
+    return pd.DataFrame(rows, columns=list(ARM_COLUMNS))
+
+
+def _arm_order(name: str) -> tuple[int, float, str]:
+    known = arm(name)
+    families = [a.name for a in ARMS] + ["size", "labels", "replicate"]
+    return families.index(known.kind), known.number, name
+
+
+def factorial_table(results: pd.DataFrame) -> pd.DataFrame:
+    """Domain, task and interaction on each target: contrasts of the six pre-trained cells, a person and seed at a time.
+
+    Columns: target, metric, kind, contrast, mean, lower, upper, n, seeds. Only people and seeds that all six have; a target
+    that lacks one of the six is left out. Scratch and ImageNet stand outside.
+    """
+    rows = []
+    for target in TARGETS:
+        for metric in [HEADLINE[target], *(["lesion_sensitivity"] if target in DETECTED else [])]:
+            cells = {source: subject_by_seed(results, source, target, metric) for source in PRETRAINED_HERE}
+            if any(cell.empty for cell in cells.values()):
+                continue
+            seeds = sorted(set.intersection(*(set(cell.columns) for cell in cells.values())))
+            whole = [cell[seeds].dropna(axis=0, how="any") for cell in cells.values()]
+            people = sorted(set.intersection(*(set(cell.index) for cell in whole)))
+            if not seeds or not people:
+                continue
+            same = {source: cell.loc[people, seeds].to_numpy() for source, cell in cells.items()}
+            for contrast in statistics.factorial(same):
+                rows.append(
+                    {
+                        "target": target, "metric": metric, "kind": contrast.kind, "contrast": contrast.name,
+                        "mean": float(contrast.interval.estimate), "lower": float(contrast.interval.lower),
+                        "upper": float(contrast.interval.upper), "n": len(people), "seeds": len(seeds),
+                    }
+                )  # fmt: skip
+    return pd.DataFrame(rows, columns=["target", "metric", "kind", "contrast", "mean", "lower", "upper", "n", "seeds"])
+
+
+def arms_for_reading(arms: pd.DataFrame, target: str) -> pd.DataFrame:
+    """The controls of a target in words: what was changed, for which source, and how far it moved the score."""
+    part = arms[(arms["target"] == target) & (arms["metric"] == HEADLINE[target])]
+    metric = METRIC_TITLES[HEADLINE[target]]
+    return pd.DataFrame(
+        [
+            {
+                "control": arm(str(r["arm"])).says,
+                "source": SOURCE_TITLES[str(r["source"])],
+                metric: with_interval(r["mean"], r["lower"], r["upper"]),
+                "minus the main arm": with_interval(r["difference"], r["difference_lower"], r["difference_upper"], 3),
+                "in words": in_words(r["difference_lower"], r["difference_upper"]),
+                "people": r["n"],
+                "seeds": r["seeds"],
+            }
+            for r in part.to_dict("records")
+        ]
+    )
+
+
+def factorial_for_reading(factorial: pd.DataFrame, target: str) -> pd.DataFrame:
+    """Domain, task and interaction on a target's headline metric, in words."""
+    part = factorial[(factorial["target"] == target) & (factorial["metric"] == HEADLINE[target])]
+    return pd.DataFrame(
+        [
+            {
+                "effect": r["kind"],
+                "contrast": str(r["contrast"]).replace("selfsupervised", "self-supervised").replace(" - ", " − "),
+                f"difference in {METRIC_TITLES[HEADLINE[target]]}": with_interval(r["mean"], r["lower"], r["upper"], 3),
+                "in words": in_words(r["lower"], r["upper"]),
+                "people": r["n"],
+                "seeds": r["seeds"],
+            }
+            for r in part.to_dict("records")
+        ]
+    )
+
+
+def cost_for_reading(cost: pd.DataFrame) -> pd.DataFrame:
+    """What a run took (`reference.cost_table`), as a reader meets it."""
+    return pd.DataFrame(
+        [
+            {
+                "stage": r["stage"],
+                "arm": r["arm"] if isinstance(r["arm"], str) and r["arm"] else "–",
+                "runs": r["runs"],
+                "device-hours": number(float(r["hours"])),
+                "samples": f"{int(r['samples']):,}",
+                "peak memory (GB)": number(float(r["peak_memory_gb"]), 1),
+                "device": r["device"],
+            }
+            for r in cost.to_dict("records")
+        ]
+    )
 
 
 def baselines_table(baselines: pd.DataFrame) -> pd.DataFrame:
@@ -452,6 +589,8 @@ def comparison_tables(
         "detection": detection_table(results),
         "secondary": secondary_table(results),
         "differences": difference_table(results),
+        "factorial": factorial_table(results),
+        "arms": arms_table(results),
         "sizes": sizes_table(results),
     }
     if baselines is not None and len(baselines):

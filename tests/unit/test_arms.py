@@ -91,7 +91,7 @@ def test_every_arm_runs_from_its_pictures_to_scores(run: Path, arm: str, source:
 
 
 def test_every_arm_has_sources_and_a_sentence_and_an_unknown_one_is_refused() -> None:
-    for known in study._ARMS:
+    for known in study.ARMS:
         assert known.says and set(known.sources) <= set(study.SOURCES)
     for wrong in ("label_4", "labels_0", "labels_x", "size_1", "size_0", "replicate_", "mian"):
         with pytest.raises(ValueError, match="there are main"):
@@ -130,7 +130,7 @@ def test_a_frozen_encoder_keeps_its_weights_while_the_decoder_learns(run: Path) 
     store = open_store(run / "data" / "stroke")
     machine = finetune.load_or_measure(run)
     network = build_unet(ENCODER, 2, 0)
-    finetune._train(network, settings, None, store, machine, 0, 0, print)
+    finetune.train(network, settings, None, store, machine, 0, 0, print)
     for name, value in network.named_parameters():
         assert torch.equal(value, kept[name]) == name.startswith("encoder."), name
 
@@ -164,7 +164,9 @@ def test_the_decoder_comes_along_whole_and_the_head_does_not(run: Path) -> None:
         add_decoder(build_unet(ENCODER, 2, 0), "natural-segmentation", weights)
 
 
-def test_the_rate_is_picked_on_validation_people_and_kept_for_every_seed(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_rate_is_picked_on_validation_people_and_kept_for_every_seed(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = finetuning(run, "tuned_rate", "imagenet").model_copy(update={"seeds": [0, 1]})
     store, seen = open_store(run / "data" / "stroke"), []
 
@@ -173,7 +175,7 @@ def test_the_rate_is_picked_on_validation_people_and_kept_for_every_seed(run: Pa
         rows = [("p", "p", "dice", "", 0.9 if len(seen) == 2 else 0.1)]
         return finetune.Scored(finetune.pd.DataFrame(rows, columns=finetune.SCORE_COLUMNS), finetune.pd.DataFrame(), [])
 
-    monkeypatch.setattr(finetune, "_score_people", score)
+    monkeypatch.setattr(finetune, "score_people", score)
     machine = finetune.load_or_measure(run)
     assert finetune._tuned_rate(settings, store, machine, 0, print) == study.TUNED_RATES[1]
     assert len(seen) == len(study.TUNED_RATES) and all(people == store.subjects("validation", 0) for people in seen)

@@ -187,7 +187,7 @@ def tuned(store: Store) -> dict[str, Any]:
         source="scratch", target="stroke", seeds=[0], folds=[0], steps=1, batch=2, learning_rate=0.001, crop=32
     )
     network = build_unet(settings.encoder, 2, 0)
-    return finetune._train(network, settings, None, store, Machine(), 0, 0, lambda line: None)[2]
+    return finetune.train(network, settings, None, store, Machine(), 0, 0, lambda line: None)[2]
 
 
 def test_fine_tuning_opens_nobody_but_its_training_people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

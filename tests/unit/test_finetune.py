@@ -47,7 +47,7 @@ def common(run: Path, fold: int = 0, seed: int = 0, source: str = "scratch") -> 
     network = build_unet(ENCODER, 2, seed)
     weights = finetune.encoder_file(chosen, seed)
     store = open_store(run / "data" / "stroke")
-    return finetune._train(network, chosen, weights, store, MACHINE, fold, seed, lambda line: None)[2]
+    return finetune.train(network, chosen, weights, store, MACHINE, fold, seed, lambda line: None)[2]
 
 
 def test_each_fold_trains_on_its_own_people(run: Path) -> None:

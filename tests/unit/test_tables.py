@@ -160,3 +160,38 @@ def test_a_table_survives_being_written(tmp_path: Path, noise: np.ndarray) -> No
     table.to_csv(tmp_path / "accuracy.csv", index=False)
     again = tables.read_table(tmp_path / "accuracy.csv")
     assert tables.for_reading(again, "ms").equals(tables.for_reading(table, "ms"))
+
+
+# ------------------------------------------------------------------------------------------------------------ controls
+def test_a_control_stands_beside_the_same_source_person_by_person(noise: np.ndarray) -> None:
+    main = made_up_results({("mri-segmentation", "stroke"): noise, ("scratch", "stroke"): noise - 0.1})
+    shuffled = made_up_results({("mri-segmentation", "stroke"): noise - 0.05}, arm="shuffled_masks")
+    few = made_up_results({("scratch", "stroke"): noise[::-1] - 0.3}, arm="labels_2").assign(n_train=2)
+    table = tables.arms_table(pd.concat([few, main, shuffled]))
+    assert table["arm"].tolist() == ["shuffled_masks", "labels_2"] and table["n_train"].tolist() == [4, 2]
+    first, second = table.to_dict("records")
+    assert first["difference"] == pytest.approx(-0.05) and first["difference_upper"] < 0
+    assert second["difference"] == pytest.approx(-0.2) and second["difference_lower"] < -0.2
+    assert (first["n"], first["seeds"]) == (9, 3)
+    assert tables.arms_for_reading(table, "stroke")["in words"].iloc[0] == "lower"
+
+
+def test_a_control_without_its_main_arm_has_no_difference(noise: np.ndarray) -> None:
+    row = tables.arms_table(made_up_results({("scratch", "stroke"): noise}, arm="scratch_long")).iloc[0]
+    assert row["mean"] == pytest.approx(noise.mean()) and math.isnan(row["difference"]) and row["n"] == 0
+
+
+def test_domain_and_task_effects_that_were_put_in_are_found(noise: np.ndarray) -> None:
+    cells = {
+        (source, "stroke"): noise + 0.2 * source.startswith("mri") + 0.1 * source.endswith("-segmentation")
+        for source in study.PRETRAINED_HERE
+    }
+    found = tables.factorial_table(made_up_results(cells))
+    assert len(found) == 7 and set(found["n"]) == {9}
+    effect = dict(zip(found["contrast"], found["mean"], strict=True))
+    assert effect["mri - natural"] == pytest.approx(0.2)
+    assert effect["classification - segmentation"] == pytest.approx(-0.1)
+    interactions = found[found["kind"] == "interaction"]["mean"]
+    assert len(interactions) == 3 and np.abs(interactions).max() < 1e-12
+    del cells["mri-classification", "stroke"]
+    assert tables.factorial_table(made_up_results(cells)).empty

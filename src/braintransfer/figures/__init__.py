@@ -25,6 +25,7 @@ from braintransfer.figures.base import (
     overlay_legend,
     save,
 )
+from braintransfer.figures.controls import arms_figure, factorial_figure, labels_figure
 from braintransfer.figures.curves import learning_curves_figure, read_histories
 from braintransfer.figures.drawings import colours_figure, network_figure, overlap_figure
 from braintransfer.figures.pictures import (
@@ -64,13 +65,16 @@ __all__ = [
     "overlay",
     "overlay_legend",
     "accuracy_figure",
+    "arms_figure",
     "choose_examples",
     "claims_figure",
     "colours_figure",
     "comparison_figures",
     "detection_figure",
     "examples_figure",
+    "factorial_figure",
     "froc_figure",
+    "labels_figure",
     "learning_curves_figure",
     "marker",
     "montage_figure",
@@ -95,6 +99,8 @@ def comparison_figures(
     contrasts: Sequence[Mapping[str, Any]] = (),
     froc: pd.DataFrame | None = None,
     robustness: pd.DataFrame | None = None,
+    factorial: pd.DataFrame | None = None,
+    arms: pd.DataFrame | None = None,
     histories: pd.DataFrame | None = None,
     examples: Mapping[str, Mapping[str, Mapping[str, Example]]] | None = None,
     showcase: pd.DataFrame | None = None,
@@ -103,7 +109,7 @@ def comparison_figures(
     """Every figure of a run that can be drawn from what is given, by file name, each as a call that draws it.
 
     kinds: target -> "simulated" | "semi-synthetic" | "real". baselines: `tables.baselines_table`.
-    contrasts: `claims.json`. histories: `read_histories`. examples, showcase_examples: target -> `read_examples`.
+    contrasts: `claims.json`. factorial, arms: the tables of these names. histories: `read_histories`. examples, showcase_examples: target -> `read_examples`.
     showcase: `tables.read_showcase`, people shown one by one.
     """
     plan: dict[str, Callable[[], Drawing]] = {}
@@ -139,6 +145,14 @@ def comparison_figures(
                 examples_figure, having, target, subject, scores, why, "real"
             )
     plan["samples"] = partial(samples_figure, results, kinds)
+    if factorial is not None and len(factorial):
+        plan["factorial"] = partial(factorial_figure, factorial, kinds)
+    if arms is not None and len(arms):
+        for target in present:
+            if ((arms["target"] == target) & ~arms["arm"].str.startswith("labels_")).any():
+                plan[f"arms_{target}"] = partial(arms_figure, arms, target, kinds)
+    if results["arm"].str.startswith("labels_").any():
+        plan["labels"] = partial(labels_figure, results, kinds)
     if any(isinstance(c.get("estimate"), int | float) for c in contrasts):
         plan["claims"] = partial(claims_figure, contrasts, kinds)
     if robustness is not None and len(robustness):
@@ -164,17 +178,25 @@ def _showcase_scores(showcase: pd.DataFrame | None, target: str, subject: str) -
 def write_figures(run: Path, folder: Path, kinds: Mapping[str, str]) -> list[str]:
     """Draw all figures of the run folder `run` into `folder`; returns their names.
 
-    Reads results.csv, compare/{baselines,froc,robustness}.csv, compare/claims.json, history.csv, examples.npz, as far as there.
+    Reads results.csv, compare/{baselines,froc,robustness,factorial,arms}.csv, compare/claims.json, history.csv, examples.npz,
+    as far as there.
     """
     results = tables.read_results(run / "results.csv")
     compare = run / "compare"
+
+    def kept(name: str) -> pd.DataFrame | None:
+        path = compare / f"{name}.csv"
+        return tables.read_table(path) if path.is_file() else None
+
     plan = comparison_figures(
         results,
         kinds,
-        baselines=tables.read_table(compare / "baselines.csv") if (compare / "baselines.csv").is_file() else None,
+        baselines=kept("baselines"),
         contrasts=tables.read_json(compare / "claims.json", []),
         froc=pd.read_csv(compare / "froc.csv", keep_default_na=False) if (compare / "froc.csv").is_file() else None,
-        robustness=tables.read_table(compare / "robustness.csv") if (compare / "robustness.csv").is_file() else None,
+        robustness=kept("robustness"),
+        factorial=kept("factorial"),
+        arms=kept("arms"),
         histories=read_histories(run),
         examples={target: read_examples(run, target) for target in TARGETS},
         showcase=tables.read_showcase(run),

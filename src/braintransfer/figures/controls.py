@@ -1,0 +1,143 @@
+"""Figures of the controls: how far each arm moves the score, domain and task apart, and few labelled people."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib
+import pandas as pd
+
+from braintransfer import tables
+from braintransfer.figures.base import (
+    COLOURS,
+    STYLE,
+    Drawing,
+    kind_words,
+    marker,
+    new_figure,
+    people_words,
+    rows_of_target,
+    seeds_words,
+    short_title,
+    source_legend,
+)
+from braintransfer.study import HEADLINE, SOURCES, TARGETS
+from braintransfer.tables import METRIC_TITLES, SOURCE_TITLES, TARGET_TITLES, number
+
+#: One colour a kind of effect; none of them stands for a source.
+EFFECT_COLOURS = {"domain": "#009e73", "task": "#cc79a7", "interaction": "#8f6bb3"}
+
+
+def _forest(axis: Any, place: float, row: Mapping[str, Any], names: tuple[str, str, str], **style: Any) -> None:
+    mean, low, high = (float(row[name]) for name in names)
+    if math.isfinite(low) and math.isfinite(high):
+        axis.plot([low, high], [place, place], color=style["color"], linewidth=2.6, solid_capstyle="round", zorder=3)
+    axis.plot([mean], [place], markersize=7, markeredgecolor="white", zorder=4, linestyle="none", **style)
+
+
+def _finish(axis: Any, labels: list[str], words: str) -> None:
+    axis.axvline(0, color="#333333", linewidth=1)
+    axis.set_yticks(range(len(labels)), labels, fontsize=8.5)
+    axis.set_ylim(len(labels) - 0.4, -0.6)
+    axis.grid(axis="y", visible=False)
+    axis.set_xlabel(words)
+
+
+def arms_figure(arms: pd.DataFrame, target: str, kinds: Mapping[str, str]) -> Drawing:
+    """One row a control and source: arm minus main arm on the headline metric, with the interval of the difference.
+
+    arms: `tables.arms_table`. The label arms have a figure of their own (`labels_figure`) and stay out.
+    """
+    metric = HEADLINE[target]
+    part = arms[(arms["target"] == target) & (arms["metric"] == metric) & ~arms["arm"].str.startswith("labels_")]
+    rows = part.to_dict("records")
+    figure, axes = new_figure(6.4, 0.36 * max(len(rows), 1) + 1.2)
+    axis = axes[0, 0]
+    labels, spoken = [], []
+    with matplotlib.rc_context(STYLE):
+        for place, row in enumerate(rows):
+            source = str(row["source"])
+            names = ("difference", "difference_lower", "difference_upper")
+            _forest(axis, place, row, names, color=COLOURS[source], marker=marker(source))
+            labels.append(f"{row['arm']} · {short_title(source)}")
+            mean, low, high = (float(row[name]) for name in names)
+            spoken.append(f"{labels[-1]}: {tables.with_interval(mean, low, high, 3)}")
+        _finish(axis, labels, f"difference in {METRIC_TITLES[metric]}, control minus main arm")
+        axis.set_title(TARGET_TITLES[target])
+    n, seeds = (int(part[name].max()) if len(part) else 0 for name in ("n", "seeds"))
+    caption = (
+        f"Controls on {TARGET_TITLES[target].lower()}. {kind_words(kinds, target)}. Mark and bar: mean difference from the same "
+        f"source in the main arm and its 95 % interval over {people_words(n)} and {seeds_words(seeds)}. Left of zero the "
+        "control is lower."
+    )
+    return Drawing(figure, caption, f"Differences with intervals. {'; '.join(spoken)}.")
+
+
+def factorial_figure(factorial: pd.DataFrame, kinds: Mapping[str, str]) -> Drawing:
+    """Domain, task and interaction, one panel a target, on its headline metric. factorial: `tables.factorial_table`."""
+    present = [t for t in TARGETS if ((factorial["target"] == t) & (factorial["metric"] == HEADLINE[t])).any()]
+    figure, axes = new_figure(6.6, 2.5 * max(len(present), 1) + 0.4, rows=max(len(present), 1))
+    spoken = []
+    with matplotlib.rc_context(STYLE):
+        for axis, target in zip(axes[:, 0], present, strict=False):
+            part = factorial[(factorial["target"] == target) & (factorial["metric"] == HEADLINE[target])]
+            labels = []
+            for place, row in enumerate(part.to_dict("records")):
+                kind = str(row["kind"])
+                style = {"color": EFFECT_COLOURS[kind], "marker": {"domain": "D", "task": "o"}.get(kind, "s")}
+                _forest(axis, place, row, ("mean", "lower", "upper"), **style)
+                contrast = short_title(str(row["contrast"]).replace(" - ", " − "))
+                labels.append(f"{kind}: {contrast}")
+                said = tables.with_interval(float(row["mean"]), float(row["lower"]), float(row["upper"]), 3)
+                spoken.append(f"{TARGET_TITLES[target]}, {labels[-1]}: {said}")
+            _finish(axis, labels, f"difference in {METRIC_TITLES[HEADLINE[target]]}")
+            axis.set_title(TARGET_TITLES[target])
+    where = "; ".join(dict.fromkeys(kind_words(kinds, t) for t in present))
+    caption = (
+        f"Domain, task and their interaction: contrasts of the six pre-trained sources. {where}. Mark and bar: estimate and 95 % "
+        "interval over people and seeds. Each domain and each task stands here for one data set; no interval covers that choice."
+    )
+    return Drawing(figure, caption, f"{'; '.join(spoken)}.")
+
+
+def labels_figure(results: pd.DataFrame, kinds: Mapping[str, str]) -> Drawing:
+    """Headline accuracy against the number of labelled people (logarithmic), one line a source: main and `labels_<n>` arms."""
+    few = results[results["arm"].str.startswith("labels_")]
+    present = [t for t in TARGETS if (few["target"] == t).any()]
+    figure, axes = new_figure(6.2, 2.4 * max(len(present), 1) + 0.6, rows=max(len(present), 1))
+    spoken = []
+    with matplotlib.rc_context(STYLE):
+        for axis, target in zip(axes[:, 0], present, strict=False):
+            metric = HEADLINE[target]
+            shown = [s for s in SOURCES if ((few["target"] == target) & (few["source"] == s)).any()]
+            kept = results[(results["target"] == target) & results["source"].isin(shown)]
+            kept = kept[(kept["arm"] == "main") | kept["arm"].str.startswith("labels_")]
+            for step, source in enumerate(shown):
+                cell = kept[kept["source"] == source]
+                points = []
+                for (arm, n_train), _ in cell.groupby(["arm", "n_train"]):
+                    summary = tables.summarise(cell, [metric], targets=[target], arm=str(arm))
+                    points.append((int(n_train), rows_of_target(summary, target, metric)[source]))
+                points.sort(key=lambda p: p[0])
+                places = [n * 1.03 ** (step - (len(shown) - 1) / 2) for n, _ in points]
+                means = [p["mean"] for _, p in points]
+                axis.plot(places, means, color=COLOURS[source], marker=marker(source), markeredgecolor="white",
+                          markersize=7, linewidth=1.6, label=SOURCE_TITLES[source])  # fmt: skip
+                for place, (n, p) in zip(places, points, strict=True):
+                    axis.plot([place, place], [p["lower"], p["upper"]], color=COLOURS[source], linewidth=2, alpha=0.7)
+                    spoken.append(f"{TARGET_TITLES[target]}, {SOURCE_TITLES[source]}, {n} people: {number(p['mean'])}")
+            ticks = sorted({int(n) for n in kept["n_train"]})
+            axis.set_xscale("log")
+            axis.set_xticks(ticks, [str(t) for t in ticks])
+            axis.minorticks_off()
+            axis.set_title(f"{TARGET_TITLES[target]} ({METRIC_TITLES[metric]})")
+        axes[-1, 0].set_xlabel("labelled people to learn from (logarithmic)")
+        source_legend(figure, axes)
+    where = "; ".join(dict.fromkeys(kind_words(kinds, t) for t in present))
+    caption = (
+        f"Accuracy against the number of labelled people. {where}. Mark and bar: mean and 95 % interval over people and seeds. "
+        "The steps of training are the same everywhere, so fewer people are seen more often."
+    )
+    return Drawing(figure, caption, ". ".join(spoken) + ".")

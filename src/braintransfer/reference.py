@@ -1,0 +1,239 @@
+"""What of a finished run is kept in the book, and an encoder made ready to be published: scores, tables, cost; never a scan."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from braintransfer import figures, study, tables
+from braintransfer.errors import BadInput
+from braintransfer.provenance import (
+    atomic_write_bytes,
+    atomic_write_json,
+    atomic_write_text,
+    digest,
+    project_root,
+    read_manifest,
+    sha256_file,
+    write_table,
+)
+
+#: Points of a training curve that are kept: each the mean of the steps up to it.
+CURVE_POINTS = 40
+#: Licences under which slices of a test person may be shown.
+SHOWN = ("pictures", "volumes")
+
+
+def _manifests(run: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    for path in sorted(run.rglob("manifest.json")):
+        manifest = read_manifest(path.parent)
+        if manifest is not None:
+            yield path.parent.relative_to(run).as_posix(), manifest
+
+
+#: Parameters that say where things lay on the machine that ran it, and nothing about the result.
+_PLACES = ("data", "read_from", "write_to")
+
+
+def _slim(manifest: dict[str, Any]) -> dict[str, Any]:
+    """A manifest without places on the machine and without its long list of files: their hashes become one."""
+    outputs = manifest.get("outputs", {})
+    parameters = {k: v for k, v in manifest.get("parameters", {}).items() if k not in _PLACES}
+    return {**manifest, "parameters": parameters, "outputs": {"files": len(outputs), "digest": digest(outputs)}}
+
+
+def cost_table(run: Path) -> pd.DataFrame:
+    """What a run took: one row a stage and arm. Columns stage, arm, runs, hours, samples, peak_memory_gb, device.
+
+    hours: of the device (one thread of a CPU, or a GPU) summed over stages; samples: pictures shown in training, repeats counted.
+    """
+    rows = []
+    for folder, manifest in _manifests(run):
+        parts = folder.split("/")
+        trained = "seed-" in parts[-1]
+        # a source's or cell's own manifest repeats its rows
+        if parts[0] in ("sources", "targets") and not trained:
+            continue
+        rows.append(
+            {
+                "stage": str(manifest["stage"]).partition("_")[0],
+                "arm": parts[1] if trained else "",
+                "hours": float(manifest.get("seconds", 0)) / 3600,
+                "samples": int(manifest.get("samples", 0)),
+                "peak_memory_gb": float(manifest.get("peak_memory_mb", 0)) / 1024,
+                "device": f"{manifest.get('device', '')} {manifest.get('precision', '')}".strip(),
+            }
+        )
+    frame = pd.DataFrame(rows)
+    kept = frame.groupby(["stage", "arm", "device"], sort=True, as_index=False).agg(
+        runs=("hours", "size"),
+        hours=("hours", "sum"),
+        samples=("samples", "sum"),
+        peak_memory_gb=("peak_memory_gb", "max"),
+    )
+    return kept[["stage", "arm", "runs", "hours", "samples", "peak_memory_gb", "device"]].round(3)
+
+
+def keep(run: Path, folder: Path, report: Callable[[str], None] = print) -> Path:
+    """Copy what the book needs of the finished run `run` to `folder` (`book/reference/<name>`), small and without a scan.
+
+    Scores, tables of the comparison and of the leak audit, training curves (thinned), the example slices that the rule picks (where
+    the licence lets pictures be shown), every manifest with its hashes, the cost, and a card for each encoder. An older copy at
+    `folder` is replaced when the new one is whole. BadInput when the comparison is not finished.
+    """
+    if read_manifest(run / "compare") is None:
+        raise BadInput(f"{run}: its comparison is not finished; repeat `braintransfer run`")
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    for name in ("results.csv", "all.csv.gz", "run.json", "machine.json"):
+        _copy(run / name, part / name)
+    for pattern in ("compare/*.csv", "compare/*.json", "audit/*.csv"):
+        for path in sorted(run.glob(pattern)):
+            if path.name != "manifest.json":
+                _copy(path, part / path.relative_to(run))
+    for path in sorted(run.glob("data/*/manifest.json")):
+        manifest = read_manifest(path.parent)
+        if manifest is not None:
+            atomic_write_json(part / path.relative_to(run), _slim(manifest))
+    for pattern in ("sources/*/*/seed-*/history.csv", "targets/main/*/*/fold-*/seed-*/history.csv"):
+        for path in sorted(run.glob(pattern)):
+            write_table(part / path.relative_to(run), _thinned(pd.read_csv(path)))
+    _keep_examples(run, part)
+    lines = [json.dumps({"folder": name, **_slim(manifest)}, sort_keys=True) for name, manifest in _manifests(run)]
+    atomic_write_bytes(part / "manifests.jsonl.gz", gzip.compress(("\n".join(lines) + "\n").encode(), mtime=0))
+    write_table(part / "cost.csv", cost_table(run))
+    for path in sorted(run.glob("sources/main/*/manifest.json")):
+        source = path.parent.name
+        atomic_write_text(part / "cards" / f"{source}.md", model_card(run, source))
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.replace(old)
+    part.replace(folder)
+    shutil.rmtree(old, ignore_errors=True)
+    files = [p for p in folder.rglob("*") if p.is_file()]
+    report(f"{folder}: {len(files)} files, {sum(p.stat().st_size for p in files) / 1e6:.1f} MB")
+    return folder
+
+
+def _copy(source: Path, to: Path) -> None:
+    if not source.is_file():
+        raise BadInput(f"{source} is missing; repeat `braintransfer run`")
+    atomic_write_bytes(to, source.read_bytes())
+
+
+def _thinned(history: pd.DataFrame) -> pd.DataFrame:
+    block = max(1, len(history) // CURVE_POINTS)
+    number = np.minimum(np.arange(len(history)) // block, max(len(history) // block - 1, 0))
+    grouped = history.groupby(number)
+    return grouped.mean().assign(step=grouped["step"].max())[list(history.columns)]
+
+
+def _keep_examples(run: Path, part: Path) -> None:
+    results = tables.read_results(run / "results.csv")
+    for target in study.TARGETS:
+        facts = (read_manifest(run / "data" / target) or {}).get("facts", {})
+        if facts.get("publish") in SHOWN:
+            having = figures.read_examples(run, target)
+            people = sorted({subject for found in having.values() for subject in found})
+            chosen = set(figures.choose_examples(results, target, people).values())
+            for path in sorted(run.glob(f"targets/main/{target}/*/fold-*/seed-0/examples.npz")):
+                _keep_arrays(path, part / path.relative_to(run), chosen)
+    for path in sorted(run.glob("targets/main/*/*/fold-*/seed-*/showcase.*")):
+        _copy(path, part / path.relative_to(run))
+
+
+def _keep_arrays(source: Path, to: Path, subjects: set[str]) -> None:
+    with np.load(source, allow_pickle=False) as data:
+        rows = [k for k, s in enumerate(data["subjects"]) if str(s) in subjects]
+        if not rows:
+            return
+        kept = {name: data[name][rows] for name in data.files}
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **kept)  # type: ignore[arg-type]
+    atomic_write_bytes(to, buffer.getvalue())
+
+
+# ----------------------------------------------------------------------------------------------------------- encoders
+def model_card(run: Path, source: str, arm: str = "main") -> str:
+    """A card for the encoders of a source, in Markdown: what they saw, what they reached, how to load them, what they are not for.
+
+    Everything in it is read from manifests. BadInput when the source is not finished.
+    """
+    place = run / "sources" / arm / source
+    seeds = [m for p in sorted(place.glob("seed-*/manifest.json")) if (m := read_manifest(p.parent)) is not None]
+    if not seeds or read_manifest(place) is None:
+        raise BadInput(f"{place}: this source is not finished; repeat `braintransfer run`")
+    first = seeds[0]
+    parameters = first["parameters"]
+    dataset = parameters.get("dataset") or parameters["domain"]
+    facts = (read_manifest(run / "data" / dataset) or {}).get("facts", {})
+    task = parameters["source"].partition("-")[2]
+    rows = []
+    for manifest in seeds:
+        reached = ", ".join(
+            f"{name.replace('_', ' ')} {value:.3f}"
+            for name, value in manifest["learned"].items()
+            if isinstance(value, float)
+        )
+        verdict = (
+            "learned its task" if manifest["learned"].get("learned") else "did not learn its task by the study's rule"
+        )
+        sha = next((v for k, v in manifest["outputs"].items() if k.endswith("encoder.safetensors")), "")
+        rows.append(f"| {manifest['parameters']['seed']} | {reached} | {verdict} | `{sha[:16]}` |")
+    kind = tables.data_kind(facts)
+    return f"""# Encoder {source} ({parameters["encoder"]})
+
+An encoder of the study *Domain- and task-specific transfer learning for brain MRI segmentation*, run `{parameters["profile"]}`, arm
+`{arm}`. Pre-trained by {task.replace("selfsupervised", "self-supervision")} on {kind} data; only the encoder is kept.
+
+| | |
+| --- | --- |
+| Network | timm `{parameters["encoder"]}`, three input channels, pixels 0..255 as (x − 127) / 128 |
+| Data | {facts.get("title", dataset)} ({kind}) |
+| Licence of the data | {facts.get("licence", "not stated")} |
+| Source of the data | {facts.get("citation", "not stated")} |
+| Unique training pictures | {first["n_images"]:,}; the whole set has {facts.get("groups", "?")} groups (a group: {facts.get("group_means", "not stated")}) |
+| Classes | {len(facts.get("classes", {}))} |
+| Training | {parameters["steps"]:,} steps of {parameters["batch"]} pictures ({first["samples"]:,} seen, repeats counted), AdamW, \
+learning rate {parameters["learning_rate"]:g}, crops of {parameters["crop"]} pixels |
+| Machine | {first["device"]}, {first["precision"]}, {sum(m["seconds"] for m in seeds) / 3600:.2f} device-hours for {len(seeds)} seeds |
+
+| seed | held out | | encoder.safetensors, SHA-256 begins |
+| --- | --- | --- | --- |
+{chr(10).join(rows)}
+
+**Use.** `braintransfer.transfer.start_from(network, "{source}", path)` puts it into a U-Net of `braintransfer.network.build_unet` and
+counts every tensor; any other program can read the file with `safetensors`.
+
+**Limits.** Small pictures, one data set, a short training: made to compare starting points, not to be the best encoder. It has seen
+no person of the targets' test sets. Not for clinical use. The terms of the data bind whoever shares or uses the weights.
+"""
+
+
+def release(run: Path, source: str, folder: Path) -> Path:
+    """The encoders of a source in a new folder, ready for an archive that gives DOIs: weights, card, manifests, checksums.
+
+    BadInput when the source is not finished or `folder` holds something already.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise BadInput(f"{folder} is not empty; name a new folder")
+    atomic_write_text(folder / "README.md", model_card(run, source))
+    sums = []
+    for path in sorted((run / "sources" / "main" / source).glob("seed-*/encoder.safetensors")):
+        name = f"{source}-{path.parent.name}"
+        _copy(path, folder / f"{name}.safetensors")
+        manifest = read_manifest(path.parent)
+        atomic_write_json(folder / f"{name}.json", manifest)
+        sums += [f"{sha256_file(folder / f'{name}{end}')}  {name}{end}" for end in (".safetensors", ".json")]
+    _copy(project_root() / "CITATION.cff", folder / "CITATION.cff")
+    atomic_write_text(folder / "SHA256SUMS", "\n".join(sums) + "\n")
+    return folder
