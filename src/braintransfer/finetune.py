@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import save_file
 
 from braintransfer import evaluate, study
 from braintransfer.errors import BadInput
@@ -20,6 +19,7 @@ from braintransfer.fairness import BATCHES, training_facts
 from braintransfer.machine import Machine, load_or_measure
 from braintransfer.network import build_unet, digest
 from braintransfer.provenance import (
+    CHECKPOINT,
     atomic_write_bytes,
     atomic_write_json,
     code_hash,
@@ -46,7 +46,7 @@ from braintransfer.training import (
     segmentation_loss,
     start_at_prior,
 )
-from braintransfer.transfer import LoadReport, add_decoder, match_moments, start_from
+from braintransfer.transfer import LoadReport, add_decoder, match_moments, start_from, weight_file
 
 SCORE_COLUMNS = ["subject", "scan", "metric", "class", "value"]
 CURVE_COLUMNS = ["subject", "scan", "threshold", "sensitivity", "fp_per_scan"]
@@ -127,7 +127,7 @@ def _row(
     if settings.arm == "tuned_rate":
         settings = _with_rate(settings, _tuned_rate(settings, store, machine, fold, report))
     network = build_unet(settings.encoder, n_classes + 1, seed)
-    loaded, history, common = train(network, settings, weights, store, machine, fold, seed, report)
+    loaded, history, common = train(network, settings, weights, store, machine, fold, seed, report, folder / CHECKPOINT)
     trained = time.perf_counter()
     with store.final_scoring():
         tested = score_people(network, settings.target, store, store.subjects("test", fold), machine)
@@ -150,12 +150,13 @@ def _row(
         seconds_scoring=round(time.perf_counter() - trained, 1), samples=history.samples,
         n_train=len(store.training_subset(fold, seed, settings.n_train)), test_people=store.subjects("test", fold),
     )  # fmt: skip
+    (folder / CHECKPOINT).unlink(missing_ok=True)
     return _read_row(folder, fold, seed)
 
 
 def train(
     network: torch.nn.Module, settings: FinetuneSettings, weights: Path | None, store: Store, machine: Machine, fold: int,
-    seed: int, report: Callable[[str], None],
+    seed: int, report: Callable[[str], None], checkpoint: Path | None = None,
 ) -> tuple[LoadReport, History, dict[str, Any]]:  # fmt: skip
     people = store.training_subset(fold, seed, settings.n_train)
     rows = store.rows(people, fold=fold)
@@ -181,7 +182,7 @@ def train(
     common["start"] = digest(network, encoder=True)
     history = fit(
         network, read, order, segmentation_batch, segmentation_loss, schedule=schedule, machine=machine, seed=views,
-        report=report,
+        report=report, checkpoint=checkpoint,
     )  # fmt: skip
     return loaded, history, common
 
@@ -288,9 +289,7 @@ def _save_network(path: Path, network: torch.nn.Module, settings: FinetuneSettin
         "encoder": settings.encoder, "outputs": str(n_classes + 1), "source": settings.source, "target": settings.target,
         "spacing": str(_spacing(settings)), "size": "x".join(str(s) for s in _size(settings)),
     }  # fmt: skip
-    part = path.with_suffix(".part")
-    save_file({k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}, part, metadata=header)
-    part.replace(path)
+    atomic_write_bytes(path, weight_file(network.state_dict(), header))
 
 
 def _spacing(settings: FinetuneSettings) -> float:

@@ -19,6 +19,7 @@ from braintransfer.fairness import BATCHES, training_facts
 from braintransfer.machine import Machine, load_or_measure
 from braintransfer.network import CHANNELS, NORMALISATION, build_classifier, build_unet
 from braintransfer.provenance import (
+    CHECKPOINT,
     atomic_write_bytes,
     atomic_write_json,
     code_hash,
@@ -164,7 +165,7 @@ def _row(
     common["store"] = store.digest
     history = training.fit(
         network, read, order, training.BATCHES[goal], training.LOSSES[goal],
-        schedule=schedule, machine=machine, seed=views, report=report,
+        schedule=schedule, machine=machine, seed=views, report=report, checkpoint=folder / CHECKPOINT,
     )  # fmt: skip
     held_out = store.rows(store.subjects("validation"))
     learned = training.held_out_performance(
@@ -188,6 +189,7 @@ def _row(
         seconds_training=round(history.seconds, 1), samples=history.samples, n_images=n_images, learned=learned,
         common=common,
     )  # fmt: skip
+    (folder / CHECKPOINT).unlink(missing_ok=True)
     return _read_row(folder, seed)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import getpass
 import hashlib
 import importlib.metadata
 import io
 import json
 import os
 import platform
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -159,6 +161,37 @@ def atomic_write_json(path: Path, value: Any) -> None:
     atomic_write_text(path, json.dumps(value, indent=1, sort_keys=True) + "\n")
 
 
+#: Under this name a JSON file of a run holds the hash of all the rest of it.
+SEAL = "sha256_of_the_rest"
+
+
+def sealed(value: dict[str, Any]) -> str:
+    """`value` as JSON text that holds its own hash; in a notebook, the hash stands in its metadata."""
+    holder = _holder(value)
+    holder.pop(SEAL, None)
+    holder[SEAL] = digest(value)
+    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def broken_seal(path: Path) -> str | None:
+    """What is wrong with a file that `sealed` wrote, to the byte; None when nothing is, or when it was never sealed."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        value = json.loads(text)
+        holder = _holder(value)
+        # a key that is nearly the seal's is a seal with a wrong byte; files of older versions have none
+        near = [k for k in holder if len(k) == len(SEAL) and sum(a != b for a, b in zip(k, SEAL, strict=True)) <= 1]
+        if near and sealed(value) != text:
+            return f"{path} is not what was written there: its own hash does not fit"
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        return f"{path} is torn ({type(error).__name__})"
+    return None
+
+
+def _holder(value: dict[str, Any]) -> dict[str, Any]:
+    return value["metadata"] if "nbformat" in value else value
+
+
 def write_table(path: Path, frame: Any, *, sort_by: list[str] | None = None) -> None:
     """A DataFrame as CSV (gzip when the name ends so): LF, values as %.6g, NaN empty; equal tables are equal bytes."""
     if sort_by:
@@ -175,24 +208,63 @@ def write_table(path: Path, frame: Any, *, sort_by: list[str] | None = None) -> 
         atomic_write_text(path, text)
 
 
+# ------------------------------------------------------------------------------------------------- what is not published
+_SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|PRIVATE|(API|ACCESS|AUTH)_?KEY", re.IGNORECASE)
+
+
+def scrubbed(value: Any, data: str = "") -> Any:
+    """JSON-able `value` without a word of whose machine made it: for what a run publishes (notebooks, manifests).
+
+    The project's folder becomes `.`, the data folder `(data)`, the home folder `~`, the user's name in other paths `(user)`;
+    values of environment variables that are called like secrets become `(hidden)`. Pictures are left as they are.
+    """
+    words = {value: "(hidden)" for name, value in os.environ.items() if _SECRET.search(name) and _looks_secret(value)}
+    places = {str(project_root()): ".", data: "(data)", str(Path.home()): "~"}
+    words |= {place: name for place, name in places.items() if len(place) > 1}
+    longest_first = sorted(words, key=len, reverse=True)
+    private = re.compile("|".join(rf"{re.escape(word)}(?![\w-])" for word in longest_first))
+    user = re.compile(rf"(?<=[/\\]){re.escape(getpass.getuser())}(?=[/\\])")
+
+    def clean(item: Any) -> Any:
+        if isinstance(item, str):
+            return user.sub("(user)", private.sub(lambda found: words[found[0]], item))
+        if isinstance(item, Mapping):
+            return {k: v if str(k).startswith("image/") else clean(v) for k, v in item.items()}
+        return [clean(part) for part in item] if isinstance(item, list | tuple) else item
+
+    return clean(value)
+
+
+def _looks_secret(value: str) -> bool:
+    """Not a plain word such as "disabled", which would be hidden wherever it stands."""
+    return len(value) >= 8 and not value.isalpha()
+
+
 # ---------------------------------------------------------------------------------------------------------- manifests
 MANIFEST = "manifest.json"
+#: Where a training that is under way writes down where it is; taken away when its stage is done.
+CHECKPOINT = "training.safetensors"
 #: Files of a stage folder that are no outputs of it: the executed notebook is for reading and holds times.
-_NOT_OUTPUT = {MANIFEST, ".lock", ".running", "error.txt"}
+_NOT_OUTPUT = {MANIFEST, CHECKPOINT, ".lock", ".running", "error.txt"}
+#: Parameters that say where things lie; they change no value and stand in no manifest.
+WHERE = ("read_from", "write_to", "data")
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
     """The manifest in `folder`, or None when there is none or it is torn (a stage without one is not done)."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
-    return manifest if isinstance(manifest, dict) and manifest.get("status") == "done" else None
+    if not isinstance(manifest, dict) or manifest.get("status") != "done":
+        return None
+    tables = [manifest.get(name, {}) for name in ("outputs", "inputs", "parameters")]
+    return manifest if "outputs" in manifest and all(isinstance(table, dict) for table in tables) else None
 
 
 def stage_key(stage: str, parameters: Mapping[str, Any], code: str, inputs: Mapping[str, str]) -> str:
     """What decides whether a stage has to be done again: its name, parameters, code and inputs, not where they lie."""
-    kept = {k: v for k, v in parameters.items() if k not in ("read_from", "write_to", "data", "seeds", "folds")}
+    kept = {k: v for k, v in parameters.items() if k not in (*WHERE, "seeds", "folds")}
     return digest({"stage": stage, "parameters": kept, "code": code, "inputs": dict(inputs)})
 
 
@@ -200,10 +272,13 @@ def broken_output(folder: Path, manifest: Mapping[str, Any]) -> str | None:
     """The first output whose bytes are not those that the manifest records, or None."""
     for name, sha in manifest["outputs"].items():
         path = folder / name
-        if not path.is_file():
-            return f"{path} is missing"
-        if sha256_file(path) != sha:
-            return f"{path} is not what {folder / MANIFEST} records"
+        try:
+            if not path.is_file():
+                return f"{path} is missing"
+            if sha256_file(path) != sha:
+                return f"{path} is not what {folder / MANIFEST} records"
+        except (OSError, ValueError) as error:  # ValueError: a name that cannot be one
+            return f"{path} cannot be read ({error})"
     return None
 
 
@@ -287,7 +362,7 @@ def write_manifest(
         "status": "done",
         "stage": stage,
         "key": key,
-        "parameters": {k: v for k, v in parameters.items() if k not in ("read_from", "write_to", "data")},
+        "parameters": {k: v for k, v in parameters.items() if k not in WHERE},
         "code": code,
         "inputs": dict(inputs),
         "claims": claims_hash(),
@@ -296,7 +371,8 @@ def write_manifest(
         "peak_memory_mb": round(peak_memory_mb()),
         **facts,
     }
-    atomic_write_json(folder / MANIFEST, manifest)
+    manifest = scrubbed(manifest, str(parameters.get("data") or ""))
+    atomic_write_text(folder / MANIFEST, sealed(manifest))
     return manifest
 
 

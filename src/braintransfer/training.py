@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import safetensors.torch
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -20,7 +24,7 @@ from braintransfer.errors import BadInput
 from braintransfer.machine import Machine, optimiser
 from braintransfer.network import normalise, normalise_unit
 from braintransfer.pretext import contrastive_loss, corrupt, restoration_error, restoration_loss, retrieved
-from braintransfer.provenance import peak_memory_mb
+from braintransfer.provenance import atomic_write_bytes, peak_memory_mb
 from braintransfer.study import stream_seed
 
 #: Share of a fine-tuning batch taken from slices that show the target, and of crops laid over it where a slice shows it.
@@ -30,6 +34,8 @@ FOREGROUND_SHARE = 0.75
 FOCUS = 1.0
 #: Gradients longer than this are shortened to it (as nnU-Net does): a guard, seldom at work.
 MAX_NORM = 12.0
+#: How often a training writes down where it is.
+CHECKPOINT_SECONDS = 120.0
 #: Lines of progress a training.
 REPORTS = 8
 #: Batches on which the classes are counted before a segmentation starts.
@@ -233,7 +239,7 @@ def start_at_prior(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]])
 # ---------------------------------------------------------------------------------------------------------------- loop
 @dataclass
 class _State:
-    """All that changes during a training, in one place: what a checkpoint would have to hold."""
+    """All that changes during a training, in one place: what a checkpoint holds."""
 
     network: nn.Module
     adam: torch.optim.AdamW
@@ -253,12 +259,16 @@ def fit(
     machine: Machine,
     seed: int,
     report: Callable[[str], None] = print,
+    checkpoint: Path | None = None,
 ) -> History:
     """Train `network` in place for the whole schedule; weights and BatchNorm statistics are what the last step leaves.
 
     read: rows -> arrays of a store (images, masks[, labels]). order: (steps, batch) rows (`batch_order`). seed: of the
     views (`study.stream_seed(seed, "augmentation")`). AdamW; gradients are clipped to norm 12; one line every eighth.
-    On a CPU with the same number of threads, equal input gives equal bytes. BadInput when the loss is not finite.
+    checkpoint: a file that holds the state of this training every CHECKPOINT_SECONDS and at its end, so that the same call goes on
+    where it was stopped; the caller deletes it when what follows is done.
+    On a CPU with the same number of threads, equal input gives equal bytes, stopped in between or not. BadInput when the loss
+    is not finite.
     """
     if order.shape != (schedule.steps, schedule.batch):
         raise ValueError(f"order is {order.shape}, the schedule {(schedule.steps, schedule.batch)}")
@@ -269,17 +279,74 @@ def fit(
         torch.Generator(machine.device).manual_seed(seed),
     )
     every = max(1, math.ceil(schedule.steps / REPORTS))
-    start = time.perf_counter()
+    key = ""
+    if checkpoint is not None:
+        key = _key(state, order, schedule, machine, seed)
+        if _take_up(state, checkpoint, key):
+            report(f"  goes on after step {state.step} of {schedule.steps}")
+    begun, start, saved = state.step, time.perf_counter(), time.perf_counter()
     while state.step < schedule.steps:
         batch = make_batch(read(order[state.step]), state.generator, schedule, machine)
         _learn(state, *batch, loss, schedule, machine)
         if state.step % every == 0 or state.step == schedule.steps:
             # the only place that waits for a GPU
             _check_finite(state, every, schedule)
-            report(_progress(state, every, schedule, time.perf_counter() - start))
+            report(_progress(state, every, schedule, time.perf_counter() - start, begun))
+        if checkpoint is not None and time.perf_counter() - saved >= CHECKPOINT_SECONDS:
+            _put_down(state, checkpoint, key)
+            saved = time.perf_counter()
+    if checkpoint is not None and begun < state.step:
+        _put_down(state, checkpoint, key)
     rates = tuple(schedule.rate(step) for step in range(schedule.steps))
     losses = tuple(torch.stack(state.losses).tolist())
     return History(losses, rates, time.perf_counter() - start, order.size, peak_memory_mb())
+
+
+def _key(state: _State, order: np.ndarray, schedule: Schedule, machine: Machine, seed: int) -> str:
+    """What a checkpoint must belong to: the first weights, the order of all batches, schedule, views and machine."""
+    total = hashlib.sha256(np.ascontiguousarray(order).tobytes())
+    for name, value in state.network.state_dict().items():
+        total.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+    frozen = [name for name, value in state.network.named_parameters() if not value.requires_grad]
+    total.update(repr((schedule, machine, seed, frozen)).encode())
+    return total.hexdigest()
+
+
+def _put_down(state: _State, path: Path, key: str) -> None:
+    """Write all of `state` as one safetensors file, whole or not at all."""
+    tensors = {f"network.{name}": value for name, value in state.network.state_dict().items()}
+    for number, moments in state.adam.state_dict()["state"].items():
+        tensors |= {f"adam.{number}.{name}": value for name, value in moments.items()}
+    tensors["generator"] = state.generator.get_state()
+    tensors["losses"] = torch.stack(state.losses)
+    held = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    atomic_write_bytes(path, safetensors.torch.save(held, metadata={"key": key, "step": str(state.step)}))
+
+
+def _take_up(state: _State, path: Path, key: str) -> bool:
+    """Bring `state` to where the checkpoint left it; False (and nothing changed) where there is none of this very training."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            if header.get("key") != key:
+                return False
+            held = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (OSError, SafetensorError):
+        return False  # none yet, or torn: the training begins anew
+    state.network.load_state_dict({k.removeprefix("network."): v for k, v in held.items() if k.startswith("network.")})
+    moments: dict[int, dict[str, Tensor]] = {}
+    parameters = [p for group in state.adam.param_groups for p in group["params"]]
+    for name, value in held.items():
+        if name.startswith("adam."):
+            _, number, what = name.split(".")
+            like = parameters[int(number)]
+            # laid out as the weights are: the fused optimiser walks both in memory's order
+            moments.setdefault(int(number), {})[what] = value if not value.ndim else torch.empty_like(like).copy_(value)
+    state.adam.load_state_dict({**state.adam.state_dict(), "state": moments})
+    state.generator.set_state(held["generator"])
+    state.losses = list(held["losses"].to(next(state.network.parameters()).device).unbind())
+    state.step = int(header["step"])
+    return True
 
 
 def _learn(state: _State, inputs: Tensor, targets: Tensor, loss: Loss, schedule: Schedule, machine: Machine) -> None:
@@ -307,10 +374,11 @@ def _check_finite(state: _State, every: int, schedule: Schedule) -> None:
         )
 
 
-def _progress(state: _State, every: int, schedule: Schedule, seconds: float) -> str:
+def _progress(state: _State, every: int, schedule: Schedule, seconds: float, begun: int = 0) -> str:
     mean = float(torch.stack(state.losses[-every:]).mean())
-    left = seconds / state.step * (schedule.steps - state.step)
-    rate = state.step * schedule.batch / seconds
+    done = state.step - begun
+    left = seconds / done * (schedule.steps - state.step)
+    rate = done * schedule.batch / seconds
     return f"  step {state.step:>4}/{schedule.steps}  loss {mean:.3f}  {rate:.0f} pictures/s  {left:.0f} s left"
 
 

@@ -69,12 +69,15 @@ class Tiny(nn.Module):
         return self.layer(images)
 
 
-def train(network, slices, *, seed=0, schedule=None, report=lambda line: None, make_batch=segmentation_batch):
+def train(
+    network, slices, *, seed=0, schedule=None, report=lambda line: None, make_batch=segmentation_batch, checkpoint=None
+):
     schedule = schedule or Schedule(4, 4, crop=32)
     order = batch_order(slices[1].any((1, 2)), schedule.steps, schedule.batch, study.stream(seed, "order"))
     return fit(
         network, lambda rows: (slices[0][rows], slices[1][rows]), order, make_batch, segmentation_loss,
         schedule=schedule, machine=MACHINE, seed=study.stream_seed(seed, "augmentation"), report=report,
+        checkpoint=checkpoint,
     )  # fmt: skip
 
 
@@ -283,6 +286,57 @@ def test_equal_input_gives_equal_bytes(slices):
         history = train(network, slices, schedule=Schedule(3, 4, crop=64))
         results.append((values(network), history.losses))
     assert results[0] == results[1]
+
+
+class Stopped(Exception):
+    pass
+
+
+def stopped_after(steps):
+    """A way to make batches that ends the training, as a kill would, when so many have been made."""
+    made = []
+
+    def make(*given):
+        made.append(1)
+        if len(made) > steps:
+            raise Stopped
+        return segmentation_batch(*given)
+
+    return make
+
+
+@pytest.mark.parametrize("after", [1, 3, 5])
+def test_a_training_that_is_stopped_goes_on_and_ends_in_the_same_bytes(slices, tmp_path, monkeypatch, after):
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    schedule = Schedule(steps=6, batch=4, crop=32)
+    straight, path, said = build_unet(ENCODER, 2, 0), tmp_path / "training.safetensors", []
+    history = train(straight, slices, schedule=schedule)
+    with pytest.raises(Stopped):
+        train(build_unet(ENCODER, 2, 0), slices, schedule=schedule, make_batch=stopped_after(after), checkpoint=path)
+    left = stopped_after(6 - after)
+    again = build_unet(ENCODER, 2, 0)
+    went_on = train(again, slices, schedule=schedule, make_batch=left, checkpoint=path, report=said.append)
+    assert said[0] == f"  goes on after step {after} of 6"
+    assert values(again) == values(straight)
+    assert went_on.losses == history.losses
+    # at the end it is written down as well, so that a kill while scoring costs no training
+    whole = build_unet(ENCODER, 2, 0)
+    train(whole, slices, schedule=schedule, make_batch=stopped_after(0), checkpoint=path)
+    assert values(whole) == values(straight)
+
+
+def test_a_checkpoint_of_another_training_or_a_torn_one_is_not_taken_up(slices, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    path, schedule = tmp_path / "training.safetensors", Schedule(steps=3, batch=4, crop=32)
+    train(build_unet(ENCODER, 2, 1), slices, schedule=schedule, checkpoint=path)
+    straight, mine = build_unet(ENCODER, 2, 0), build_unet(ENCODER, 2, 0)
+    train(straight, slices, schedule=schedule)
+    train(mine, slices, schedule=schedule, checkpoint=path)
+    assert values(mine) == values(straight)
+    path.write_bytes(path.read_bytes()[:1000])
+    again = build_unet(ENCODER, 2, 0)
+    train(again, slices, schedule=schedule, checkpoint=path)
+    assert values(again) == values(straight)
 
 
 def test_another_seed_gives_another_network(slices):
