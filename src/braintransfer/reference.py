@@ -6,14 +6,14 @@ import gzip
 import io
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from braintransfer import figures, study, tables
+from braintransfer import cost, figures, plan, study, tables
 from braintransfer.errors import BadInput
 from braintransfer.provenance import (
     atomic_write_bytes,
@@ -25,18 +25,12 @@ from braintransfer.provenance import (
     sha256_file,
     write_table,
 )
+from braintransfer.settings import read_profile
 
 #: Points of a training curve that are kept: each the mean of the steps up to it.
 CURVE_POINTS = 40
 #: Licences under which slices of a test person may be shown.
 SHOWN = ("pictures", "volumes")
-
-
-def _manifests(run: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    for path in sorted(run.rglob("manifest.json")):
-        manifest = read_manifest(path.parent)
-        if manifest is not None:
-            yield path.parent.relative_to(run).as_posix(), manifest
 
 
 #: Parameters that say where things lay on the machine that ran it, and nothing about the result.
@@ -48,38 +42,6 @@ def _slim(manifest: dict[str, Any]) -> dict[str, Any]:
     outputs = manifest.get("outputs", {})
     parameters = {k: v for k, v in manifest.get("parameters", {}).items() if k not in _PLACES}
     return {**manifest, "parameters": parameters, "outputs": {"files": len(outputs), "digest": digest(outputs)}}
-
-
-def cost_table(run: Path) -> pd.DataFrame:
-    """What a run took: one row a stage and arm. Columns stage, arm, runs, hours, samples, peak_memory_gb, device.
-
-    hours: of the device (one thread of a CPU, or a GPU) summed over stages; samples: pictures shown in training, repeats counted.
-    """
-    rows = []
-    for folder, manifest in _manifests(run):
-        parts = folder.split("/")
-        trained = "seed-" in parts[-1]
-        # a source's or cell's own manifest repeats its rows
-        if parts[0] in ("sources", "targets") and not trained:
-            continue
-        rows.append(
-            {
-                "stage": str(manifest["stage"]).partition("_")[0],
-                "arm": parts[1] if trained else "",
-                "hours": float(manifest.get("seconds", 0)) / 3600,
-                "samples": int(manifest.get("samples", 0)),
-                "peak_memory_gb": float(manifest.get("peak_memory_mb", 0)) / 1024,
-                "device": f"{manifest.get('device', '')} {manifest.get('precision', '')}".strip(),
-            }
-        )
-    frame = pd.DataFrame(rows)
-    kept = frame.groupby(["stage", "arm", "device"], sort=True, as_index=False).agg(
-        runs=("hours", "size"),
-        hours=("hours", "sum"),
-        samples=("samples", "sum"),
-        peak_memory_gb=("peak_memory_gb", "max"),
-    )
-    return kept[["stage", "arm", "runs", "hours", "samples", "peak_memory_gb", "device"]].round(3)
 
 
 def keep(run: Path, folder: Path, report: Callable[[str], None] = print) -> Path:
@@ -107,9 +69,9 @@ def keep(run: Path, folder: Path, report: Callable[[str], None] = print) -> Path
         for path in sorted(run.glob(pattern)):
             write_table(part / path.relative_to(run), _thinned(pd.read_csv(path)))
     _keep_examples(run, part)
-    lines = [json.dumps({"folder": name, **_slim(manifest)}, sort_keys=True) for name, manifest in _manifests(run)]
+    lines = [json.dumps({"folder": name, **_slim(manifest)}, sort_keys=True) for name, manifest in cost.manifests(run)]
     atomic_write_bytes(part / "manifests.jsonl.gz", gzip.compress(("\n".join(lines) + "\n").encode(), mtime=0))
-    write_table(part / "cost.csv", cost_table(run))
+    write_table(part / "cost.csv", cost.cost_table(run, _planned(run)))
     for path in sorted(run.glob("sources/main/*/manifest.json")):
         source = path.parent.name
         atomic_write_text(part / "cards" / f"{source}.md", model_card(run, source))
@@ -122,6 +84,17 @@ def keep(run: Path, folder: Path, report: Callable[[str], None] = print) -> Path
     files = [p for p in folder.rglob("*") if p.is_file()]
     report(f"{folder}: {len(files)} files, {sum(p.stat().st_size for p in files) / 1e6:.1f} MB")
     return folder
+
+
+def _planned(run: Path) -> dict[str, float]:
+    """Seconds that the run's profile would be given beforehand, by folder; empty where that profile is not here."""
+    try:
+        profile = read_profile(str(tables.read_json(run / "run.json", {}).get("profile", "")))
+        every = plan.stages(profile, run.as_posix(), "", plan.cells_of(profile))
+    except BadInput:
+        return {}
+    estimated = cost.estimate(profile, every, cost.measured_rate(run))
+    return dict(zip(estimated["folder"], estimated["seconds"], strict=True))
 
 
 def _copy(source: Path, to: Path) -> None:

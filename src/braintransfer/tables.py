@@ -327,6 +327,7 @@ def cost_for_reading(cost: pd.DataFrame) -> pd.DataFrame:
                 "stage": r["stage"],
                 "arm": r["arm"] if isinstance(r["arm"], str) and r["arm"] else "–",
                 "runs": r["runs"],
+                "planned device-hours": number(float(r["planned_hours"])),
                 "device-hours": number(float(r["hours"])),
                 "samples": f"{int(r['samples']):,}",
                 "peak memory (GB)": number(float(r["peak_memory_gb"]), 1),
@@ -611,9 +612,9 @@ def read_table(path: Path) -> pd.DataFrame:
     """A table that `comparison_tables` made: means, limits and values as numbers, text as text (empty is "")."""
     frame = pd.read_csv(path, keep_default_na=False, dtype=str)
     for name in frame.columns:
-        if name in ("mean", "lower", "upper", "value"):
+        if name in ("mean", "lower", "upper", "value", "hours", "planned_hours", "peak_memory_gb") or name.startswith("difference"):
             frame[name] = pd.to_numeric(frame[name], errors="coerce")
-        elif name in ("n", "seeds", "left_out"):
+        elif name in ("n", "seeds", "left_out", "n_train", "n_source", "runs", "samples"):
             frame[name] = frame[name].astype(int)
     return frame
 

@@ -1,0 +1,65 @@
+"""What a run is said to cost follows from its plan, and what it took from its manifests."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from braintransfer import cost, plan
+from braintransfer.provenance import write_manifest
+from braintransfer.settings import Profile, profile_names, read_profile
+
+
+def planned(profile: Profile, rate: float = 60.0) -> pd.DataFrame:
+    return cost.estimate(profile, plan.stages(profile, "runs/x", "", plan.cells_of(profile)), rate)
+
+
+@pytest.mark.parametrize("name", profile_names())
+def test_every_stage_of_every_profile_has_a_price(name: str) -> None:
+    table = planned(read_profile(name))
+    assert (table["seconds"] > 0).all() and (table["disk_mb"] > 0).all() and table["folder"].is_unique
+
+
+def test_twice_the_steps_or_half_the_rate_is_twice_the_training() -> None:
+    demo = read_profile("demo")
+    longer = demo.model_copy(update={"pretrain": demo.pretrain.model_copy(update={"steps": 2 * demo.pretrain.steps})})
+    once, twice, slow = (
+        table[table["stage"] == "pretrain"]["seconds"] - cost.KERNEL
+        for table in (planned(demo), planned(longer), planned(demo, 30.0))
+    )
+    assert list(twice / once) == pytest.approx([2.0] * 6) and list(slow / once) == pytest.approx([2.0] * 6)
+
+
+def test_an_arm_costs_what_its_people_seeds_and_steps_cost() -> None:
+    reference = read_profile("reference")
+    table = planned(reference).set_index("folder")["seconds"]
+    assert table["targets/scratch_long/ms/scratch"] > 1.8 * table["targets/main/ms/scratch"]
+    assert table["targets/labels_1/ms/scratch"] == pytest.approx(table["targets/main/ms/scratch"])
+
+
+def test_the_rate_is_the_one_that_the_run_measured(tmp_path: Path) -> None:
+    assert cost.measured_rate(tmp_path) == cost.ASSUMED_RATE
+    rates = {"fp32": 10.0, "fp32 channels_last": 20.0, "bf16": 30.0}
+    facts = {"precision": "fp32", "channels_last": True, "images_per_second": rates}
+    (tmp_path / "machine.json").write_text(json.dumps(facts))
+    assert cost.measured_rate(tmp_path) == 20.0
+    assert "20 views" in cost.in_words(planned(read_profile("tiny"), 20.0), 2, 20.0, True)
+
+
+def test_what_a_run_took_is_added_up_once_and_stands_beside_what_was_planned(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        write_manifest(
+            tmp_path / "sources" / "main" / "mri-segmentation" / f"seed-{seed}", stage="pretrain_segmentation", key="k",
+            parameters={}, code="c", inputs={}, seconds=1800, samples=10, device="cpu", precision="fp32",
+        )  # fmt: skip
+    write_manifest(
+        tmp_path / "sources" / "main" / "mri-segmentation", stage="pretrain_segmentation", key="k", parameters={}, code="c",
+        inputs={}, seconds=3600, samples=20, device="cpu", precision="fp32",
+    )  # fmt: skip
+    row = cost.cost_table(tmp_path, {"sources/main/mri-segmentation": 7200.0}).iloc[0]
+    assert (row["stage"], row["arm"], row["runs"], row["hours"], row["samples"]) == ("pretrain", "main", 2, 1.0, 20)
+    assert row["planned_hours"] == 2.0
+    assert cost.cost_table(tmp_path)["planned_hours"].isna().all()
