@@ -12,6 +12,10 @@ JOBS ?=
 # Otherwise the first of the usual names that is new enough.
 PYTHON ?=
 
+# A variable as one word for the shell, just as it was typed: neither make nor the shell makes anything of what is in it.
+typed = '$(subst ','\'',$(value $(1)))'
+unexport PROFILE DATA JOBS
+
 .DEFAULT_GOAL := help
 .PHONY: help study book test lint format environment clean
 
@@ -23,17 +27,18 @@ help:
 	@echo "make clean   remove what tools left (keeps runs/ and $(VENV))"
 
 study: environment
-	@$(BIN)/braintransfer run --profile "$(PROFILE)" $(if $(DATA),--data "$(DATA)") $(if $(JOBS),--jobs $(JOBS))
-	@$(BIN)/braintransfer book --profile "$(PROFILE)"
+	@$(BIN)/braintransfer run --profile $(call typed,PROFILE) $(if $(value DATA),--data $(call typed,DATA)) \
+	  $(if $(value JOBS),--jobs $(call typed,JOBS))
+	@$(BIN)/braintransfer book --profile $(call typed,PROFILE)
 
 # Without PROFILE= from whatever has been run; prose and reference results need no run.
 book: environment
-	@$(BIN)/braintransfer book $(if $(filter command environment,$(origin PROFILE)),--profile "$(PROFILE)")
+	@$(BIN)/braintransfer book $(if $(filter command environment,$(origin PROFILE)),--profile $(call typed,PROFILE))
 
 # A file's tests stay in one process (loadfile), so that they share what its fixtures made.
 test: environment
-	@$(BIN)/python -m pytest $(if $(DATA),--data "$(DATA)") \
-	  $(if $(JOBS),--numprocesses $(JOBS),--numprocesses logical --maxprocesses 4) --dist loadfile
+	@$(BIN)/python -m pytest $(if $(value DATA),--data $(call typed,DATA)) \
+	  $(if $(value JOBS),--numprocesses $(call typed,JOBS),--numprocesses logical --maxprocesses 4) --dist loadfile
 
 lint: environment
 	@$(BIN)/ruff check .

@@ -14,12 +14,12 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
-import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from braintransfer import study
 from braintransfer.errors import BadInput
 from braintransfer.statistics import Interval, at_level, holm, p_above, p_below, paired_difference
+from braintransfer.untrusted import read_yaml
 
 NOT_RUN = "not run"
 
@@ -178,12 +178,7 @@ def metric_and_margin(rules: Rules, claim: Claim, target: str) -> tuple[str, flo
 def load(path: Path | str) -> Rules:
     """Read and check `claims.yaml`. BadInput, one line, for a missing file, bad YAML, or a rule that is not known."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
-        return Rules.model_validate(yaml.safe_load(text))
-    except OSError:
-        raise BadInput(f"no claims at {path}; give the path of a claims.yaml") from None
-    except yaml.YAMLError as error:
-        raise BadInput(f"{path} is no YAML ({error}); mend it") from None
+        return Rules.model_validate(read_yaml(Path(path)))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"

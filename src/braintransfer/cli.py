@@ -3,39 +3,51 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import importlib.util
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 from filelock import FileLock, Timeout
 
-from braintransfer import plan, study
+from braintransfer import cost, devices, plan, study
 from braintransfer.errors import BadInput
 from braintransfer.provenance import (
     MANIFEST,
+    WHERE,
     atomic_write_text,
     broken_output,
+    broken_seal,
     content_digest,
+    digest,
+    files_digest,
     in_project,
     project_root,
     read_manifest,
+    scrubbed,
+    sealed,
     sha256_file,
 )
-from braintransfer.settings import PROOFS, Profile, profile_names, read_profile
+from braintransfer.settings import PROOFS, Profile, profile_names, read_parameters, read_profile
+from braintransfer.untrusted import read_yaml
 
 ERROR_FILE = "error.txt"
 RUNNING_FILE = ".running"
-#: Seconds a stage takes until this run has measured one of its kind; only for the "to go" of the progress line.
-FIRST_GUESS = {"prepare": 20.0, "audit": 15.0, "pretrain": 60.0, "finetune": 45.0, "compare": 60.0}
+#: What a stage's notebook is called after the stage's name while it runs, and after it failed.
+PART = ".ipynb.part.ipynb"
+#: Snakemake's profile for a cluster.
+SLURM = "notebooks/slurm"
 
 
 class Door(click.Group):
@@ -48,13 +60,11 @@ class Door(click.Group):
             click.echo(f"error: {error}", err=True)
             ctx.exit(2)
         except OSError as error:
-            if error.errno == 28:
-                click.echo(
-                    f"error: no space left for {error.filename or 'the run'}; free some and repeat the command",
-                    err=True,
-                )
-                ctx.exit(2)
-            raise
+            what = str(error.filename or "the run")
+            said = f"no space left for {what}; free some" if error.errno == errno.ENOSPC else ""
+            said = said or f"{what}: {error.strerror or error}; mend that"
+            click.echo(f"error: {BadInput(said)}, then repeat the command", err=True)
+            ctx.exit(2)
 
 
 @click.group(cls=Door, context_settings={"help_option_names": ["-h", "--help"]})
@@ -72,7 +82,7 @@ def _run_folder(name: str) -> Path:
     return path
 
 
-def die_with_parent() -> None:
+def die_with_parent(end: Callable[[], None] = lambda: os._exit(1)) -> None:
     """End this process when the one that started it is gone, so that nothing writes behind a rerun's back."""
     parent = os.getppid()
 
@@ -86,7 +96,7 @@ def die_with_parent() -> None:
     def watch() -> None:
         while not gone():
             time.sleep(0.5)
-        os._exit(1)
+        end()
 
     threading.Thread(target=watch, daemon=True).start()
 
@@ -95,37 +105,104 @@ def die_with_parent() -> None:
 @main.command()
 @click.option("--profile", default="demo", show_default=True, help="a name in notebooks/profiles, or a YAML file")
 @click.option("--data", default="", help="folder of data sets; not needed for built-in data")
-@click.option("--jobs", default=0, help="stages at a time (default: one a core, at most 8)")
+@click.option("--jobs", default=0, help="stages at a time (default: one a core, at most 8; on a cluster its profile's)")
 @click.option("--only", default="", help="cells TARGET:SOURCE or TARGET:SOURCE:ARM, or whole arms, instead of all")
+@click.option("--per-device", default=1, show_default=True, help="stages that may share a GPU")
+@click.option("--spread", default=1, show_default=True, help="GPUs (or processes, without) for one pre-training")
+@click.option("--slurm", is_flag=True, help="send the stages to a cluster, as notebooks/slurm/config.yaml says")
 @click.option("--dry-run", is_flag=True, help="print what would be done, and do nothing")
-def run(profile: str, data: str, jobs: int, only: str, dry_run: bool) -> None:
+def run(
+    profile: str, data: str, jobs: int, only: str, per_device: int, spread: int, slurm: bool, dry_run: bool
+) -> None:
     """Run the stages of a profile that are not done yet."""
     chosen = read_profile(profile)
     cells = plan.parse_cells(chosen, only)
     data = _check_data(chosen, data, cells)
     if jobs < 0:
         raise BadInput(f"--jobs {jobs}: give 1 or more (or leave it out: one a core)")
-    jobs = jobs or max(1, min(8, os.cpu_count() or 1))
+    for value, option in ((per_device, "--per-device"), (spread, "--spread")):
+        if value < 1:
+            raise BadInput(f"{option} {value}: give 1 or more")
+    jobs = jobs or (
+        int(read_yaml(project_root() / SLURM / "config.yaml").get("jobs", 16))
+        if slurm
+        else max(1, min(8, os.cpu_count() or 1))
+    )
     relative = f"runs/{chosen.name}"
     folder = project_root() / relative
     every = plan.stages(chosen, relative, data, cells)
-    todo = [s for s in every if not _up_to_date(folder, s)]
-    click.echo(
-        f"{chosen.title}: {len(every)} stages, {len(every) - len(todo)} already there; {jobs} at a time; results in {relative}"
-    )
     if dry_run:
-        for stage in todo:
-            click.echo(f"  would {stage.title}  ->  {relative}/{stage.folder}")
+        left = _say_what_is_left(chosen, folder, every, jobs, dry_run)
+        rate = cost.measured_rate(folder)
+        planned = cost.estimate(chosen, left, rate)
+        for stage, seconds in zip(left, planned["seconds"], strict=True):
+            click.echo(f"  would {stage.title}  ->  {relative}/{stage.folder}  (about {_clock(seconds)})")
+        if left:
+            click.echo(cost.in_words(planned, jobs, rate, (folder / "machine.json").is_file()))
         return
     folder.mkdir(parents=True, exist_ok=True)
     if shutil.disk_usage(folder).free < 2 * 2**30:
         raise BadInput(f"less than 2 GB free at {folder}; free some space or put `runs` on another disk, then repeat")
     with _only_run(folder):
-        _measure(folder, chosen.encoder, jobs)
-        code = _engine(profile, relative, data, only, jobs, folder, every)
+        _say_what_is_left(chosen, folder, every, jobs, dry_run)
+        if not slurm:  # there, the first stage measures the node that it is given
+            _measure(folder, chosen.encoder, jobs)
+        planned = cost.estimate(chosen, every, cost.measured_rate(folder))
+        guesses = dict(zip(planned["folder"], planned["seconds"], strict=True))
+        where = _on_cluster(jobs, spread) if slurm else _here(jobs, per_device, spread)
+        code = _engine(profile, relative, data, only, jobs, folder, every, guesses, where)
     if code == 0:
+        took = cost.cost_table(folder)["hours"].sum()
+        click.echo(
+            f"planned {sum(guesses.values()) / 3600:.2f} device-hours, took {took:.2f} in training, scoring and data"
+        )
         click.echo(f"done: {relative}/results.csv; read it with `braintransfer book --profile {profile}`")
     sys.exit(code)
+
+
+def _say_what_is_left(
+    profile: Profile, folder: Path, every: list[plan.Stage], jobs: int, dry_run: bool
+) -> list[plan.Stage]:
+    """The stages to do, after a line that counts them and one for each finished stage that is whole no longer.
+
+    Without `dry_run` the manifest of the latter is taken away, and with it what cannot be overwritten: so it is done again.
+    """
+    left = []
+    for stage in every:
+        harm = _harm(folder / stage.folder, stage, take_away=not dry_run)
+        for sentence in harm:
+            click.echo(f"not whole any more: {sentence}; {stage.title} is done again")
+        if harm or not _up_to_date(folder, stage):
+            left.append(stage)
+            if not dry_run:  # the engine's own record of what a manifest was made from may have been lost in a kill
+                (folder / stage.folder / MANIFEST).unlink(missing_ok=True)
+    done = len(every) - len(left)
+    click.echo(
+        f"{profile.title}: {len(every)} stages, {done} already there; {jobs} at a time; results in runs/{profile.name}"
+    )
+    return left
+
+
+def _harm(place: Path, stage: plan.Stage, take_away: bool) -> list[str]:
+    """What is wrong with the finished rows of a stage and with itself, one sentence each; empty when all is whole."""
+    harm = []
+    for path in sorted(place.rglob(MANIFEST)):
+        manifest = read_manifest(path.parent)
+        broken = f"{path} is torn" if manifest is None else broken_output(path.parent, manifest)
+        if broken is None and path.parent == place and (place / f"{stage.name}{PART}").is_file():
+            broken = (
+                f"{place / stage.name}.ipynb was cut short"  # killed after the manifest, before the last cell was shown
+            )
+        if broken is not None:
+            harm.append(broken)
+        if broken is not None and take_away:
+            for output in (path.parent / name for name in (manifest or {}).get("outputs", {})):
+                if place in output.parents and ".." not in output.parts and not os.access(output, os.R_OK | os.W_OK):
+                    output.unlink(missing_ok=True)
+            path.unlink()
+    if harm and take_away:
+        (place / MANIFEST).unlink(missing_ok=True)
+    return harm
 
 
 def _check_data(profile: Profile, data: str, cells: list[plan.Cell]) -> str:
@@ -193,23 +270,33 @@ _MEASURE = (
 )
 
 
-def _engine(profile: str, relative: str, data: str, only: str, jobs: int, folder: Path, every: list[plan.Stage]) -> int:
+def _engine(
+    profile: str,
+    relative: str,
+    data: str,
+    only: str,
+    jobs: int,
+    folder: Path,
+    every: list[plan.Stage],
+    guesses: dict[str, float],
+    where: list[str],
+) -> int:
+    """where: the engine's arguments that say on which machines and devices (`_here`, `_on_cluster`)."""
     for stage in every:
         for name in (ERROR_FILE, RUNNING_FILE):
             (folder / stage.folder / name).unlink(missing_ok=True)
     log = folder / "snakemake.log"
     command = [
         sys.executable, "-m", "braintransfer.cli", "engine", "--", "-s", str(project_root() / "notebooks" / "Snakefile"),
-        "--directory", str(project_root()), "--cores", str(jobs), "--rerun-triggers", "mtime", "params", "--rerun-incomplete",
-        "--keep-going", "--nolock", "--config", f"profile={profile}", f"run={relative}", f"data={data}", f"only={only}",
+        "--directory", str(project_root()), *where, "--rerun-triggers", "mtime", "params",
+        # a manifest is written last and whole: where one is, the stage is done, whatever was killed around it
+        "--ignore-incomplete", "--keep-going", "--nolock", "--config", f"profile={profile}", f"run={relative}",
+        f"data={json.dumps(data)}", f"only={json.dumps(only)}",  # the engine reads them as YAML: a path may hold `: ` or ` #`
     ]  # fmt: skip
-    gpus = _gpus()
-    if gpus:
-        command += ["--resources", f"gpu={gpus}"]
     with log.open("w", encoding="utf-8") as file:
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, cwd=project_root())
         try:
-            _show_progress(process, folder, every, jobs)
+            _show_progress(process, folder, every, jobs, guesses)
         except KeyboardInterrupt:
             process.wait()
             click.echo("\nstopped; what is done stays done: repeat the command to go on", err=True)
@@ -227,40 +314,60 @@ def _engine(profile: str, relative: str, data: str, only: str, jobs: int, folder
     return 2 if found and all(e["bad_input"] for _, e in found) else 1
 
 
-def _gpus() -> int:
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return len([d for d in visible.split(",") if d.strip()])
-    if shutil.which("nvidia-smi") is None:
-        return 0
-    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True)
-    return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
+def _here(jobs: int, per_device: int, spread: int) -> list[str]:
+    """Arguments of the engine for this machine. The engine counts GPUs; which one a stage gets is `devices.held`'s to say."""
+    os.environ["BRAINTRANSFER_PER_DEVICE"] = str(per_device)  # the stages inherit it
+    places = len(devices.found()) * per_device
+    spread_over = ["--set-resources", f"pretrain:gpu={spread}"] if spread > 1 else []
+    return ["--cores", str(jobs), *(["--resources", f"gpu={places}"] if places else []), *spread_over]
+
+
+def _on_cluster(jobs: int, spread: int) -> list[str]:
+    """Arguments of the engine for a SLURM cluster. BadInput where there is none."""
+    if shutil.which("sbatch") is None:
+        raise BadInput("--slurm: no sbatch here; log in to the cluster, or leave the option out to run on this machine")
+    if importlib.util.find_spec("snakemake_executor_plugin_slurm") is None:
+        raise BadInput('--slurm: its plugin is missing; python -m pip install -c constraints.txt -e ".[slurm]"')
+    if spread > 1:
+        raise BadInput(
+            f"--spread {spread}: on a cluster, write `gpu: {spread}` below `pretrain` in {SLURM}/config.yaml"
+        )
+    return ["--profile", str(project_root() / SLURM), "--jobs", str(jobs)]
 
 
 def _up_to_date(folder: Path, stage: plan.Stage) -> bool:
     manifest = read_manifest(folder / stage.folder)
-    return manifest is not None and manifest.get("code") == plan.code_of(stage.notebook)
+    if manifest is None or manifest.get("code") != plan.code_of(stage.notebook):
+        return False
+    made_with = manifest.get("parameters", {})
+    return all(made_with.get(name) == value for name, value in stage.parameters.items() if name not in WHERE)
 
 
 def _clock(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
-def _show_progress(process: subprocess.Popen[bytes], folder: Path, every: list[plan.Stage], jobs: int) -> None:
-    """One line whenever a stage is done, and one in between when nothing is for half a minute."""
+def _show_progress(
+    process: subprocess.Popen[bytes], folder: Path, every: list[plan.Stage], jobs: int, guesses: dict[str, float]
+) -> None:
+    """One line whenever a stage is done, and one in between when nothing is for half a minute.
+
+    guesses: folder -> seconds that a stage was planned to take. What is left is guessed from these, times how far off they
+    were for the stages of the same kind that are done.
+    """
     start = spoke = time.time()
     before = {s.folder: _manifest_time(folder, s) for s in every}
     announced: set[str] = set()
-    seen: dict[str, list[float]] = {}
+    seen: dict[str, list[tuple[float, float]]] = {}
     total = len(every)
 
     def left() -> tuple[int, float]:
         waiting = [s for s in every if not _up_to_date(folder, s)]
         seconds = 0.0
         for stage in waiting:
-            kind = stage.name.split("_")[0]
-            took = seen.get(kind)
-            guess = sum(took) / len(took) if took else FIRST_GUESS[kind]
+            took = seen.get(stage.name.split("_")[0], [])
+            factor = sum(t for t, _ in took) / sum(g for _, g in took) if took else 1.0
+            guess = factor * guesses[stage.folder]
             marker = folder / stage.folder / RUNNING_FILE
             with contextlib.suppress(OSError):
                 guess = max(guess - (time.time() - marker.stat().st_mtime), 5.0)
@@ -276,7 +383,7 @@ def _show_progress(process: subprocess.Popen[bytes], folder: Path, every: list[p
             announced.add(stage.folder)
             manifest = read_manifest(folder / stage.folder) or {}
             took = float(manifest.get("wall_seconds") or manifest.get("seconds") or 0)
-            seen.setdefault(stage.name.split("_")[0], []).append(took)
+            seen.setdefault(stage.name.split("_")[0], []).append((took, guesses[stage.folder]))
             n, to_go = left()
             ahead = f"{n} left, about {_clock(to_go)} to go" if n else f"all done after {_clock(time.time() - start)}"
             click.echo(f"[{total - n:>2}/{total}] {stage.title}: {_clock(took)} · {ahead}")
@@ -303,7 +410,11 @@ def _manifest_time(folder: Path, stage: plan.Stage) -> float | None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def engine(arguments: tuple[str, ...]) -> None:
     """Snakemake, ending when the door does."""
-    die_with_parent()
+    # jobs on a cluster do not end with this process: interrupted, Snakemake cancels them
+    if "--profile" in arguments:
+        die_with_parent(lambda: os.kill(os.getpid(), signal.SIGINT))
+    else:
+        die_with_parent()
     from snakemake.cli import main as snakemake
 
     snakemake(list(arguments))
@@ -314,8 +425,9 @@ def engine(arguments: tuple[str, ...]) -> None:
 @click.option("--run", "relative", required=True)
 @click.option("--data", default="")
 @click.option("--only", default="")
+@click.option("--devices", "n", default=0, help="GPUs of its own; 0 takes what is there and holds none")
 @click.argument("folder")
-def stage(profile: str, relative: str, data: str, only: str, folder: str) -> None:
+def stage(profile: str, relative: str, data: str, only: str, n: int, folder: str) -> None:
     """Execute one stage's notebook with papermill; done means that it wrote its manifest."""
     die_with_parent()
     chosen = read_profile(profile)
@@ -323,7 +435,14 @@ def stage(profile: str, relative: str, data: str, only: str, folder: str) -> Non
     found = [s for s in every if s.folder == folder]
     if not found:
         raise BadInput(f"profile {profile} has no stage {folder}; see `braintransfer status --profile {profile}`")
-    sys.exit(execute(found[0], in_project(relative)))
+    if n == 0:
+        sys.exit(execute(found[0], in_project(relative)))
+    with devices.held(n, int(os.environ.get("BRAINTRANSFER_PER_DEVICE", "1"))) as names:
+        if names:
+            os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(names)
+        os.environ["BRAINTRANSFER_SPREAD"] = str(n)  # the notebook's kernel inherits it: `distributed.asked`
+        code = execute(found[0], in_project(relative))
+    sys.exit(code)
 
 
 def execute(stage: plan.Stage, run: Path) -> int:
@@ -334,16 +453,16 @@ def execute(stage: plan.Stage, run: Path) -> int:
     folder = run / stage.folder
     folder.mkdir(parents=True, exist_ok=True)
     output = folder / f"{stage.name}.ipynb"
-    part = folder / f"{stage.name}.ipynb.part"
+    # papermill chooses a file format by the name's ending; it writes in place after every cell, so: a part, then rename
+    working = folder / f"{stage.name}{PART}"
     (folder / RUNNING_FILE).write_text(str(os.getpid()), encoding="utf-8")
+    (folder / ERROR_FILE).unlink(missing_ok=True)  # of an attempt before this one
     with contextlib.suppress(OSError, ValueError, KeyError):
         threads = str(json.loads((run / "machine.json").read_text(encoding="utf-8"))["threads"])
         for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
             os.environ[name] = threads
     message, bad_input = "", False
     try:
-        # papermill chooses a file format by the name's ending; it writes in place after every cell, so: a part, then rename
-        working = part.with_name(part.name + ".ipynb")
         papermill.execute_notebook(
             stage.notebook,
             working,
@@ -354,6 +473,8 @@ def execute(stage: plan.Stage, run: Path) -> int:
         )
         if read_manifest(folder) is None:
             raise RuntimeError(f"the notebook ended without a manifest; look at {working}")
+        executed = scrubbed(json.loads(working.read_text(encoding="utf-8")), str(stage.parameters.get("data") or ""))
+        atomic_write_text(working, sealed(executed))
         working.replace(output)
     except BadInput as error:
         message, bad_input = str(error), True
@@ -382,6 +503,31 @@ def execute(stage: plan.Stage, run: Path) -> int:
 
 # --------------------------------------------------------------------------------------------------------------- others
 @main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--name", default="", help="what it is called in the book (default: the run's own name)")
+def keep(folder: Path, name: str) -> None:
+    """Keep a finished run in the book: scores, tables, cost and cards into book/reference/NAME; no scan, no weights."""
+    from braintransfer import reference
+
+    run = in_project(str(folder))
+    called = name or run.name
+    if Path(called).name != called or called.startswith("."):
+        raise BadInput(f"--name {called!r}: give a plain name, without slashes")
+    reference.keep(run, project_root() / "book" / "reference" / called, click.echo)
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("source", type=click.Choice(study.PRETRAINED_HERE))
+@click.argument("to", type=click.Path(path_type=Path))
+def release(folder: Path, source: str, to: Path) -> None:
+    """Put a source's encoders with card, manifests and checksums into the folder TO, ready for an archive."""
+    from braintransfer import reference
+
+    click.echo(f"{reference.release(in_project(str(folder)), source, to)}: read its README.md before you upload it")
+
+
+@main.command()
 @click.option("--profile", default="demo", show_default=True)
 def status(profile: str) -> None:
     """Which stages of a run are done, at work, failed or still to do."""
@@ -407,31 +553,71 @@ def status(profile: str) -> None:
 
 @main.command()
 @click.argument("run_name", metavar="RUN")
-def verify(run_name: str) -> None:
+@click.option("--data", "data_folder", default="", help="folder of data sets, to hash the scans too")
+def verify(run_name: str, data_folder: str) -> None:
     """Recompute every hash of a run, from results back to inputs, and name the first link that does not hold."""
     folder = _run_folder(run_name)
-    manifests = sorted(folder.rglob(MANIFEST), key=lambda p: (p.parts[len(folder.parts)] != "compare", p.as_posix()))
+    data = _data_root(data_folder)
+    backwards = ["compare", "targets", "sources", "audit", "data"]
+    manifests = sorted(
+        (p for p in folder.rglob(MANIFEST) if p.relative_to(folder).parts[0] in backwards),
+        key=lambda p: (backwards.index(p.relative_to(folder).parts[0]), p.as_posix()),
+    )
     if not manifests:
         raise BadInput(f"{folder} holds no finished stage; run it first")
     for path in manifests:
-        problem = _broken_link(folder, path.parent)
+        problem = _broken_link(folder, path.parent, data)
         if problem:
-            click.echo(f"broken: {problem}", err=True)
+            click.echo(f"broken: {BadInput(problem)}", err=True)
             sys.exit(1)
+    machine = folder / "machine.json"
+    problem = broken_seal(machine) if machine.is_file() else None
+    if problem:
+        click.echo(f"broken: {problem}", err=True)
+        sys.exit(1)
     click.echo(f"{len(manifests)} stages and rows hold, from results back to inputs")
 
 
-def _broken_link(run: Path, folder: Path) -> str | None:
+def _broken_link(run: Path, folder: Path, data: Path | None) -> str | None:
     manifest = read_manifest(folder)
     if manifest is None:
         return f"{folder / MANIFEST} is torn"
+    notebooks = [path for path in folder.glob("*.ipynb") if PART not in path.name]
+    for path in (folder / MANIFEST, *notebooks):
+        problem = broken_seal(path)
+        if problem:
+            return problem
     problem = broken_output(folder, manifest)
     if problem:
         return problem
+    try:
+        return _broken_input(run, folder, manifest, data)
+    except (BadInput, KeyError, ValueError) as error:
+        return f"{folder / MANIFEST}: {error}"
+
+
+def _broken_input(run: Path, folder: Path, manifest: dict[str, Any], data: Path | None) -> str | None:
+    from braintransfer import recipes
+
     parameters = manifest["parameters"]
     for name, recorded in manifest["inputs"].items():
         now = None
-        if name == "store":
+        if name in ("recipe", "files"):
+            with contextlib.suppress(*(() if data else (BadInput,))):  # a recipe that lies beside the data
+                recipe = recipes.load_recipe(parameters["recipe"], data)
+                if name == "recipe":
+                    now = digest(recipe.model_dump(mode="json"))
+                elif data and recorded != "built-in":
+                    now = files_digest(recipes.input_files(recipe, data), data)
+        elif name == "claims":
+            now = sha256_file(in_project(parameters["claims"]))
+        elif name == "null_checks":
+            from braintransfer.compare import null_checks
+
+            settings = read_parameters("compare", {**parameters, "read_from": str(run), "write_to": str(run)})
+            targets = dict.fromkeys(cell.split(":")[0] for cell in settings.cells)
+            now = digest(null_checks(settings, list(targets)))
+        elif name == "store":
             place = parameters.get("target") or parameters.get("dataset") or parameters.get("domain")
             now = content_digest(run / "data" / place)
         elif name.startswith("data/"):

@@ -10,7 +10,6 @@ from typing import Any
 import pandas as pd
 
 from braintransfer import study
-from braintransfer.machine import FILE
 from braintransfer.plan import Stage
 from braintransfer.provenance import read_manifest
 from braintransfer.settings import Profile
@@ -29,6 +28,8 @@ AUDIT, COMPARE = 8.0, 45.0
 BRAIN_HEIGHT = 140.0
 #: People that a set holds where neither the profile nor a store says so.
 ASSUMED_PEOPLE = 50
+#: What a cluster is asked for: so many times the estimate, and minutes on top, as its nodes may be slower and start slowly.
+SLACK, SLACK_MINUTES = 3.0, 20
 #: Megabytes of the default encoder's file, and of a whole network.
 ENCODER_MB, NETWORK_MB = 13.0, 17.0
 
@@ -36,7 +37,7 @@ ENCODER_MB, NETWORK_MB = 13.0, 17.0
 def measured_rate(run: Path) -> float:
     """Views of 64 px a second of the way that the run in folder `run` computes; ASSUMED_RATE until it was measured."""
     try:
-        values = json.loads((run / FILE).read_text(encoding="utf-8"))
+        values = json.loads((run / "machine.json").read_text(encoding="utf-8"))
         way = f"{values['precision']}{' channels_last' if values['channels_last'] else ''}"
         return float(values["images_per_second"][way])
     except (OSError, ValueError, KeyError, TypeError):
@@ -94,6 +95,12 @@ def estimate(profile: Profile, every: Sequence[Stage], rate: float = ASSUMED_RAT
             {"folder": stage.folder, "stage": stage.name.partition("_")[0], "seconds": seconds, "disk_mb": disk}
         )
     return pd.DataFrame(rows, columns=["folder", "stage", "seconds", "disk_mb"])
+
+
+def minutes_to_ask(profile: Profile, every: Sequence[Stage], rate: float = ASSUMED_RATE) -> dict[str, int]:
+    """Minutes to ask a cluster for, by kind of stage (prepare, pretrain ...): those of its longest one, with slack."""
+    longest = estimate(profile, every, rate).groupby("stage")["seconds"].max()
+    return {str(kind): int(SLACK * seconds / 60) + SLACK_MINUTES for kind, seconds in longest.items()}
 
 
 def in_words(estimated: pd.DataFrame, jobs: int, rate: float, measured: bool) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import torch
 from torch import nn
@@ -63,9 +62,9 @@ def reference(store: Store, scan: str) -> tuple[np.ndarray, np.ndarray]:
     for kind in ("mask", "brain"):
         path = store.path / "references" / f"{scan}_{kind}.nii.gz"
         try:
-            arrays.append(np.asanyarray(nib.nifti1.load(path).dataobj).astype(np.uint8))
-        except (OSError, EOFError, ValueError, nib.filebasedimages.ImageFileError) as error:
-            raise BadInput(f"{path}: cannot be read ({error}); delete {store.path} and run `prepare` again") from None
+            arrays.append(volumes.read_mask(path))
+        except BadInput as error:
+            raise BadInput(f"{error}: delete {store.path} and run `prepare` again") from None
     return arrays[0], arrays[1] > 0
 
 

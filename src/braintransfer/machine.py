@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 from braintransfer.errors import BadInput
-from braintransfer.provenance import atomic_write_json
+from braintransfer.provenance import atomic_write_text, sealed
 
 FILE = "machine.json"
 #: The expected choice stands unless another one is faster by this factor: noise must not change a run's numbers.
@@ -163,7 +163,7 @@ def load_or_measure(run: Path, *, encoder: str = "tf_efficientnet_lite0", thread
             "measured_on": describe_device(),
         }
         if not path.is_file():  # another stage may have been quicker: then its choice counts
-            atomic_write_json(path, {**dataclasses.asdict(machine), **facts})
+            atomic_write_text(path, sealed({**dataclasses.asdict(machine), **facts}))
     machine = _read(path)
     keep_memory()
     torch.set_num_threads(machine.threads)
@@ -175,7 +175,7 @@ def _read(path: Path) -> Machine:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         machine = Machine(**{field.name: values[field.name] for field in dataclasses.fields(Machine)})
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadInput(f"{path}: not readable ({type(error).__name__}); {again}") from None
     good = machine.device in ("cpu", "cuda") and machine.precision in ("fp32", "bf16")
     good = good and type(machine.threads) is int and machine.threads >= 1 and type(machine.channels_last) is bool

@@ -14,6 +14,7 @@ from braintransfer import evaluate, study, volumes
 from braintransfer.errors import BadInput
 from braintransfer.machine import Machine
 from braintransfer.network import build_unet
+from braintransfer.untrusted import name_of_one
 
 #: A skull-stripped head leaves at least a third of a tight box empty; a raw scan has noise everywhere.
 MOST_BRAIN = 0.7
@@ -41,11 +42,16 @@ def read_network(run: Path, source: str, target: str) -> TrainedNetwork:
         with safe_open(found[0], framework="pt") as file:
             header = file.metadata()
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        network = build_unet(header["encoder"], int(header["outputs"]), 0)
-        network.load_state_dict(state)
         height, width = (int(s) for s in header["size"].split("x"))
-        return TrainedNetwork(network, target, float(header["spacing"]), (height, width), found[0])
-    except (SafetensorError, KeyError, ValueError, RuntimeError, TypeError) as error:
+        spacing, outputs = float(header["spacing"]), int(header["outputs"])
+        # before a network or a grid of the size that the file asks for is made
+        encoder = name_of_one(header["encoder"])
+        if not (0.5 <= spacing <= 5 and max(height, width) <= 1024 and outputs == len(study.CLASSES[target]) + 1):
+            raise ValueError(f"spacing {spacing:g}, size {height} x {width}, {outputs} outputs")
+        network = build_unet(encoder, outputs, 0)
+        network.load_state_dict(state)
+        return TrainedNetwork(network, target, spacing, (height, width), found[0])
+    except (SafetensorError, KeyError, ValueError, RuntimeError, TypeError, OSError, AttributeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise BadInput(
             f"{found[0]}: not a network of this study ({reason}); delete its folder and run the cell again"

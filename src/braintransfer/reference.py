@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from braintransfer import cost, figures, plan, study, tables
+from braintransfer import cost, figures, interactive, plan, study, tables
 from braintransfer.errors import BadInput
 from braintransfer.provenance import (
     atomic_write_bytes,
@@ -69,6 +69,13 @@ def keep(run: Path, folder: Path, report: Callable[[str], None] = print) -> Path
         for path in sorted(run.glob(pattern)):
             write_table(part / path.relative_to(run), _thinned(pd.read_csv(path)))
     _keep_examples(run, part)
+    overlap = interactive.overlap_table(
+        interactive.shown_scans(
+            run, tables.read_results(run / "results.csv"), project_root() / "_build" / "predictions"
+        )
+    )
+    if len(overlap):
+        write_table(part / "compare" / "overlap.csv", overlap)
     lines = [json.dumps({"folder": name, **_slim(manifest)}, sort_keys=True) for name, manifest in cost.manifests(run)]
     atomic_write_bytes(part / "manifests.jsonl.gz", gzip.compress(("\n".join(lines) + "\n").encode(), mtime=0))
     write_table(part / "cost.csv", cost.cost_table(run, _planned(run)))

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import ast
 import difflib
+import reprlib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from braintransfer import study
 from braintransfer.errors import BadInput
 from braintransfer.provenance import in_project, project_root
+from braintransfer.untrusted import read_yaml
 
 
 def _one_of(*allowed: str) -> AfterValidator:
@@ -55,7 +56,7 @@ Target = Annotated[str, _one_of(*study.TARGETS)]
 Domain = Annotated[str, _one_of(*study.DOMAINS)]
 Arm = Annotated[str, AfterValidator(_plain_name), AfterValidator(_known_arm)]
 Count = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=0)]
-Positive = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=1)]
+Positive = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=1, le=10**8)]
 Rate = Annotated[float, BeforeValidator(_not_a_bool), Field(gt=0, lt=1)]
 Share = Annotated[float, BeforeValidator(_not_a_bool), Field(ge=0, le=1)]
 Side = Annotated[int, BeforeValidator(_not_a_bool), Field(ge=32, le=1024, multiple_of=32)]
@@ -122,7 +123,7 @@ class PretrainSettings(_Stage):
 
     domain: Domain
     arm: Arm = "main"
-    dataset: str = ""
+    dataset: Name | Literal[""] = ""
     encoder: Name = "tf_efficientnet_lite0"
     seeds: Numbers
     images: Count = 0
@@ -168,7 +169,7 @@ class FinetuneSettings(_Stage):
     learning_rate: Rate
     crop: Side
     augmentation: Share = 1.0
-    showcase: str = ""
+    showcase: Name | Literal[""] = ""
 
     @model_validator(mode="after")
     def _arm_fits(self) -> FinetuneSettings:
@@ -234,6 +235,7 @@ PROOFS = {
     "simulators": "simulated lesions and brains beside real ones",
     "lesions": "semi-synthetic lesions beside real ones, and the null check",
     "mutations": "deliberate mistakes, and the tests that catch them",
+    "faults": "runs that are interrupted, and what the same command makes of them",
     "schedule": "fine-tuning at a quarter to twice its length, on validation people",
     "speed": "the training loop beside the network alone and beside other loops",
 }
@@ -268,7 +270,7 @@ def _one_line(error: ValidationError, model: type[BaseModel], where: str) -> str
         )
     if first["type"] == "missing":
         return f"{where}: '{key}' is missing; give it a value"
-    value = "" if not key else f"{key} = {first.get('input')!r}: "
+    value = "" if not key else f"{key} = {reprlib.repr(first.get('input'))}: "
     return f"{where}: {value}{message[0].lower()}{message[1:]}"
 
 
@@ -425,10 +427,7 @@ def read_profile(name: str) -> Profile:
         raise BadInput(
             f"unknown profile '{name}'; there are: {', '.join(profile_names())} (or give the path of a .yaml file)"
         )
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: not readable as YAML: {error}") from None
+    values = read_yaml(path)
     if not isinstance(values, dict):
         raise BadInput(f"{path}: must hold keys and values; see notebooks/profiles/demo.yaml")
     try:

@@ -19,6 +19,7 @@ from braintransfer.figures import COLOURS, FALSE, HIT, Drawing
 from braintransfer.provenance import read_manifest
 from braintransfer.store import Store
 from braintransfer.tables import METRIC_TITLES, SOURCE_TITLES, TARGET_TITLES, column_title, data_kind, number
+from braintransfer.untrusted import as_markdown
 
 
 # ---------------------------------------------------------------------------------------------------------------- stores
@@ -299,4 +300,4 @@ class Caption:
         self.text = text
 
     def _repr_markdown_(self) -> str:
-        return f"*{self.text}*"
+        return f"*{as_markdown(self.text)}*"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ import pandas as pd
 
 from braintransfer.errors import BadInput
 from braintransfer.provenance import atomic_write_json, atomic_write_text, content_digest, read_manifest
+from braintransfer.untrusted import MOST_VOXELS, name_of_one
 
 COLUMNS = ["subject", "scan", "site", "slice", "label", "foreground"]
 
@@ -182,7 +184,9 @@ def open_store(path: Path) -> Store:
         )
         scans = json.loads((path / "scans.json").read_text(encoding="utf-8"))
         splits = json.loads((path / "splits.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, EOFError) as error:
+        _check_splits(splits)
+        _check_scans(scans)
+    except Exception as error:  # whatever a torn or forged file makes its reader raise
         raise BadInput(
             f"{path}: the slice store is torn ({error}); delete this folder and run `prepare` again"
         ) from None
@@ -191,6 +195,29 @@ def open_store(path: Path) -> Store:
             f"{path}: images, masks and slices.csv do not fit together; delete this folder and run `prepare` again"
         )
     return Store(path, slices, scans, splits, manifest.get("facts", {}), images, masks)
+
+
+def _check_splits(splits: dict[str, Any]) -> None:
+    """ValueError, TypeError or KeyError unless these are the splits of a target or of a source."""
+    folds = splits.get("folds", [splits])
+    parts = [part for fold in folds for name in ("train", "validation", "test") for part in fold.get(name, [])]
+    wanted = ("train", "validation", "test", "order") if "folds" in splits else ("train", "validation")
+    if not folds or any(not isinstance(fold[name], list) for fold in folds for name in wanted):
+        raise ValueError("splits.json names no parts")
+    if any(not isinstance(part, str) for part in parts):
+        raise ValueError("splits.json holds what is no name")
+
+
+def _check_scans(scans: dict[str, dict[str, Any]]) -> None:
+    """ValueError, TypeError or KeyError unless every grid is one that a scan can have."""
+    for name, facts in scans.items():
+        name_of_one(name)
+        for grid in (facts[key] for key in ("own", "grid") if key in facts):
+            shape, affine = grid["shape"], np.asarray(grid["affine"], dtype=float)
+            if len(shape) != 3 or any(type(n) is not int or n < 1 for n in shape) or math.prod(shape) > MOST_VOXELS:
+                raise ValueError(f"scans.json gives {name} the shape {shape}")
+            if affine.shape != (4, 4) or not np.isfinite(affine).all():
+                raise ValueError(f"scans.json gives {name} no affine")
 
 
 # -------------------------------------------------------------------------------------------------------------- splits

@@ -612,7 +612,9 @@ def read_table(path: Path) -> pd.DataFrame:
     """A table that `comparison_tables` made: means, limits and values as numbers, text as text (empty is "")."""
     frame = pd.read_csv(path, keep_default_na=False, dtype=str)
     for name in frame.columns:
-        if name in ("mean", "lower", "upper", "value", "hours", "planned_hours", "peak_memory_gb") or name.startswith("difference"):
+        if name in ("mean", "lower", "upper", "value", "hours", "planned_hours", "peak_memory_gb") or name.startswith(
+            "difference"
+        ):
             frame[name] = pd.to_numeric(frame[name], errors="coerce")
         elif name in ("n", "seeds", "left_out", "n_train", "n_source", "runs", "samples"):
             frame[name] = frame[name].astype(int)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional
 
+from braintransfer import distributed
 from braintransfer.augment import Strength, augment
 from braintransfer.errors import BadInput
 from braintransfer.machine import Machine, optimiser
@@ -35,7 +37,7 @@ FOCUS = 1.0
 #: Gradients longer than this are shortened to it (as nnU-Net does): a guard, seldom at work.
 MAX_NORM = 12.0
 #: How often a training writes down where it is.
-CHECKPOINT_SECONDS = 120.0
+CHECKPOINT_SECONDS = float(os.environ.get("BRAINTRANSFER_CHECKPOINT_SECONDS", "120"))
 #: Lines of progress a training.
 REPORTS = 8
 #: Batches on which the classes are counted before a segmentation starts.
@@ -242,6 +244,7 @@ class _State:
     """All that changes during a training, in one place: what a checkpoint holds."""
 
     network: nn.Module
+    forward: Callable[[Tensor], Tensor]
     adam: torch.optim.AdamW
     generator: torch.Generator
     step: int = 0
@@ -260,6 +263,7 @@ def fit(
     seed: int,
     report: Callable[[str], None] = print,
     checkpoint: Path | None = None,
+    team: distributed.Team | None = None,
 ) -> History:
     """Train `network` in place for the whole schedule; weights and BatchNorm statistics are what the last step leaves.
 
@@ -267,13 +271,21 @@ def fit(
     views (`study.stream_seed(seed, "augmentation")`). AdamW; gradients are clipped to norm 12; one line every eighth.
     checkpoint: a file that holds the state of this training every CHECKPOINT_SECONDS and at its end, so that the same call goes on
     where it was stopped; the caller deletes it when what follows is done.
+    team: the processes that share this training, given to each of them; without, it is spread over as many devices as are
+    asked for (`distributed.asked`), usually one.
     On a CPU with the same number of threads, equal input gives equal bytes, stopped in between or not. BadInput when the loss
     is not finite.
     """
     if order.shape != (schedule.steps, schedule.batch):
         raise ValueError(f"order is {order.shape}, the schedule {(schedule.steps, schedule.batch)}")
+    if team is None and (devices := distributed.asked()) > 1:
+        return distributed.fit(
+            devices, network, read, order, make_batch, loss,
+            schedule=schedule, machine=machine, seed=seed, report=report, checkpoint=checkpoint,
+        )  # fmt: skip
     network = machine.place(network).train()
     state = _State(
+        network,
         network,
         optimiser(network, schedule.learning_rate, schedule.weight_decay),
         torch.Generator(machine.device).manual_seed(seed),
@@ -284,6 +296,9 @@ def fit(
         key = _key(state, order, schedule, machine, seed)
         if _take_up(state, checkpoint, key):
             report(f"  goes on after step {state.step} of {schedule.steps}")
+    if team is not None:
+        state.forward = team.over(network)
+    writes = checkpoint is not None and (team is None or team.rank == 0)
     begun, start, saved = state.step, time.perf_counter(), time.perf_counter()
     while state.step < schedule.steps:
         batch = make_batch(read(order[state.step]), state.generator, schedule, machine)
@@ -292,10 +307,10 @@ def fit(
             # the only place that waits for a GPU
             _check_finite(state, every, schedule)
             report(_progress(state, every, schedule, time.perf_counter() - start, begun))
-        if checkpoint is not None and time.perf_counter() - saved >= CHECKPOINT_SECONDS:
+        if checkpoint is not None and writes and time.perf_counter() - saved >= CHECKPOINT_SECONDS:
             _put_down(state, checkpoint, key)
             saved = time.perf_counter()
-    if checkpoint is not None and begun < state.step:
+    if checkpoint is not None and writes and begun < state.step:
         _put_down(state, checkpoint, key)
     rates = tuple(schedule.rate(step) for step in range(schedule.steps))
     losses = tuple(torch.stack(state.losses).tolist())
@@ -354,7 +369,7 @@ def _learn(state: _State, inputs: Tensor, targets: Tensor, loss: Loss, schedule:
         group["lr"] = schedule.rate(state.step)
     state.adam.zero_grad(set_to_none=True)
     with machine.autocast():
-        outputs = state.network(inputs)
+        outputs = state.forward(inputs)
     value = loss(outputs, targets)
     value.backward()
     nn.utils.clip_grad_norm_(state.network.parameters(), MAX_NORM)

@@ -6,21 +6,26 @@ World coordinates are millimetres, x to the subject's right, y to the front, z u
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from nibabel.arrayproxy import ArrayProxy
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from scipy import ndimage
 
 from braintransfer.errors import BadInput
+from braintransfer.untrusted import check_nifti_notes, check_size
 
 AFFINE_TOLERANCE_MM = 1e-3
 """A mask belongs to a scan when no corner of the volume moves further than this between their two affines."""
+
+#: Voxels finer or coarser than this, volumes farther from the origin and brains larger than this come from a wrong header; a
+#: working grid made for them would fill the memory.
+FINEST_MM, COARSEST_MM, FARTHEST_MM, LARGEST_BRAIN_MM = 0.01, 100.0, 1e5, 1000.0
 
 _FWHM_PER_SIGMA = 2.3548200450309493  # sqrt(8 ln 2)
 
@@ -78,21 +83,34 @@ def _load(path: Path, what: str, channel: int | None = None) -> tuple[np.ndarray
     if path.stat().st_size == 0:
         raise BadInput(f"{path}: {what} is an empty file (0 bytes); download it again")
     try:
+        check_nifti_notes(path)
         image = nib.load(path)
-        values = image.dataobj  # type: ignore[attr-defined]
+        values = getattr(image, "dataobj", None)
+        if not isinstance(values, ArrayProxy):
+            raise BadInput(f"{path}: {what} is a {type(image).__name__}; convert it to NIfTI")
+        if values.dtype.kind not in "biuf":
+            raise BadInput(
+                f"{path}: {what} holds {values.dtype} values, not plain numbers; convert it to a scalar volume"
+            )
+        check_size(path, values.shape, values.dtype.itemsize, int(values.offset))
         last = values.shape[-1] if len(values.shape) > 3 else 1
+        if channel is None and any(n != 1 for n in values.shape[3:]):
+            raise BadInput(
+                f"{path}: {what} is {values.ndim}-D {values.shape}, not one 3-D volume; say which with `volume.channel` in the "
+                "recipe, or extract one volume first"
+            )
         if channel is not None and not 0 <= channel < last:
             raise BadInput(
                 f"{path}: {what} has the channels 0 to {last - 1}, not {channel}; mend `volume.channel` in the recipe"
             )
         stored = np.asanyarray(values if channel is None else values[..., channel])
         affine = np.array(image.affine, dtype=np.float64)  # type: ignore[attr-defined]
+    except BadInput:
+        raise
     except (ImageFileError, HeaderDataError) as error:
         raise BadInput(f"{path}: {what} is not a readable volume ({_one_line(error)}); download it again") from error
-    except (EOFError, OSError, ValueError, zlib.error, OverflowError) as error:
+    except Exception as error:  # whatever a torn or forged file makes its reader raise
         raise BadInput(f"{path}: {what} is torn or truncated ({_one_line(error)}); download it again") from error
-    if stored.dtype.kind not in "biuf":
-        raise BadInput(f"{path}: {what} holds {stored.dtype} values, not plain numbers; convert it to a scalar volume")
     while stored.ndim > 3 and stored.shape[-1] == 1:
         stored = stored[..., 0]
     if stored.ndim != 3:
@@ -105,7 +123,11 @@ def _load(path: Path, what: str, channel: int | None = None) -> tuple[np.ndarray
     if not np.isfinite(affine).all():
         raise BadInput(f"{path}: {what} has an affine that is not finite; set its orientation in the header")
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    if not (spacing > 0).all() or abs(np.linalg.det(affine[:3, :3] / np.where(spacing > 0, spacing, 1))) < 1e-3:
+    if (
+        not ((spacing > FINEST_MM) & (spacing < COARSEST_MM)).all()
+        or np.abs(affine).max() > FARTHEST_MM
+        or abs(np.linalg.det(affine[:3, :3] / np.where(spacing > 0, spacing, 1))) < 1e-3
+    ):
         shown = ", ".join(f"{s:g}" for s in spacing)
         raise BadInput(
             f"{path}: {what} has an impossible affine (spacing {shown} mm, or axes in one plane); mend its header"
@@ -299,6 +321,10 @@ def working_grid(scan: Scan, brain: np.ndarray, spacing: float, size: tuple[int,
     to_axes = rotation.T @ scan.affine[:3, :3], rotation.T @ scan.affine[:3, 3]
     along = _line_ends(brain) @ to_axes[0].T + to_axes[1]
     low, high = along.min(axis=0), along.max(axis=0)
+    if (high - low).max() > LARGEST_BRAIN_MM:
+        raise BadInput(
+            f"{scan.path}: its brain would be {(high - low).max():.0f} mm long; mend the spacing in its header"
+        )
     lattice = rotation.T @ canonical[:3, 3]  # where the scan's first voxel lies along the grid's axes
     count = np.array([size[1], size[0], 0])
     origin = (low + high) / 2 - spacing * (count - 1) / 2

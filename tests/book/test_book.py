@@ -5,7 +5,6 @@ The run that is shown here is made up in a temporary folder: its numbers are ran
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
 import shutil
@@ -15,109 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-import numpy as np
-import pandas as pd
 import pytest
+from made_up import a_project, a_run, an_executed_notebook, made_up_results
 
-from braintransfer import book, figures, study, tables
+from braintransfer import book
 from braintransfer.errors import BadInput
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def a_project(root: Path) -> Path:
-    """The book's prose and settings in an empty project, without reference results and without a run."""
-    shutil.copytree(ROOT / "book", root / "book", ignore=shutil.ignore_patterns("reference"))
-    for name in ("_config.yml", "_toc.yml"):
-        shutil.copyfile(ROOT / name, root / name)
-    (root / "notebooks" / "profiles").mkdir(parents=True)
-    (root / "notebooks" / "profiles" / "demo.yaml").touch()
-    return root
-
-
-def an_executed_notebook(folder: Path, stage: str = "finetune") -> Path:
-    """An executed stage with its manifest; both made up."""
-    folder.mkdir(parents=True)
-    code = nbformat.v4.new_code_cell("picture", execution_count=2)
-    data, metadata = figures.overlap_figure()._repr_mimebundle_()
-    code.outputs = [nbformat.v4.new_output("display_data", data=data, metadata=metadata)]
-    parameters = nbformat.v4.new_code_cell("seed: int = 0", execution_count=1, metadata={"tags": ["parameters"]})
-    cells = [
-        nbformat.v4.new_markdown_cell("# A question?\n\nSome $x^2$."),
-        parameters,
-        nbformat.v4.new_markdown_cell("## Result"),
-        code,
-    ]
-    notebook = nbformat.v4.new_notebook(cells=cells, metadata={"papermill": {"parameters": {"seed": 0}}})
-    nbformat.write(notebook, folder / f"{stage}.ipynb")
-    manifest = {
-        "status": "done",
-        "stage": stage,
-        "key": "0" * 64,
-        "code": "1" * 64,
-        "parameters": {"seed": 0},
-        "outputs": {},
-        "seconds": 1.0,
-    }
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    return folder / f"{stage}.ipynb"
-
-
-def made_up_results() -> pd.DataFrame:
-    rng = np.random.default_rng(0)
-    rows: list[dict[str, Any]] = []
-    for source, target, person, seed in itertools.product(
-        ("scratch", "imagenet", "mri-segmentation"), study.TARGETS, range(4), range(2)
-    ):
-        domain, task = study.domain_task(source)
-        key = {
-            "profile": "demo",
-            "arm": "main",
-            "encoder": "none",
-            "source": source,
-            "domain": domain,
-            "task": task,
-            "target": target,
-            "subject": f"made-up-{person}",
-            "fold": 0,
-            "seed": seed,
-            "n_train": 2,
-            "n_source": 10 * len(task),
-            "class": "",
-        }
-        metrics = ("dice", "miou", *(tables.DETECTION_METRICS if target in study.DETECTED else ()))
-        rows += [{**key, "metric": metric, "value": rng.uniform()} for metric in metrics]
-    return pd.DataFrame(rows)[list(study.RESULT_COLUMNS)]
-
-
-def a_run(root: Path) -> Path:
-    """A small made-up run of the demo: three sources, three targets, two executed notebooks."""
-    run = root / "runs" / "demo"
-    (run / "compare").mkdir(parents=True)
-    results = made_up_results()
-    results.to_csv(run / "results.csv", index=False)
-    for name, table in tables.comparison_tables(results).items():
-        table.to_csv(run / "compare" / f"{name}.csv", index=False)
-    contrast = {
-        "claim": "claim1",
-        "target": "stroke",
-        "A": "mri-segmentation",
-        "B": "imagenet",
-        "metric": "dice",
-        "estimate": 0.01,
-        "lower": -0.1,
-        "upper": 0.12,
-        "margin": 0.03,
-        "n_subjects": 4,
-        "n_seeds": 2,
-        "verdict": "illustration: the rule would say inconclusive",
-        "gates": {"assay": {"passed": False, "reason": "made up"}},
-    }
-    (run / "compare" / "claims.json").write_text(json.dumps([contrast]))
-    (run / "run.json").write_text(json.dumps({"profile": "demo", "title": "Made up for a test", "simulated": True}))
-    an_executed_notebook(run / "targets" / "main" / "stroke" / "imagenet")
-    an_executed_notebook(run / "data" / "natural", "prepare")
-    return run
 
 
 # --------------------------------------------------------------------------------------------- what is never put in
@@ -223,16 +124,6 @@ def test_real_results_come_before_simulated_ones(tmp_path: Path) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------ the built book
-@pytest.fixture(scope="module")
-def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The one book that these tests build."""
-    root = a_project(tmp_path_factory.mktemp("project"))
-    a_run(root)
-    index = book.build(root, "demo", report=lambda line: None)
-    assert index == root / "_build" / "html" / "index.html"
-    return index.parent
-
-
 def own_pages(html: Path) -> list[Path]:
     static = html / "_static"  # holds a template of the theme
     return [p for p in sorted(html.rglob("*.html")) if static not in p.parents]
@@ -329,8 +220,8 @@ def test_a_warning_fails_the_build_and_leaves_the_old_book(tmp_path: Path, monke
     (root / "_build" / "html").mkdir(parents=True)
     (root / "_build" / "html" / "index.html").write_text("the old book")
 
-    def two_lines(_root: Path, _runs: list[book.Run], source: Path) -> list[str]:
-        source.mkdir(parents=True)
+    def two_lines(_root: Path, _runs: list[book.Run], source: Path, _report: Callable[[str], None]) -> list[str]:
+        (source / "extra").mkdir(parents=True)
         (source / "index.md").write_text("# A page\n\nSee {doc}`a-page-that-is-not-there`.\n")
         (source / "_toc.yml").write_text("format: jb-book\nroot: index\n")
         (source / "references.bib").touch()

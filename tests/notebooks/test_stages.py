@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
@@ -17,11 +18,17 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 from projects import ROOT, door, make_project
 
-from braintransfer import study
+from braintransfer import reference, study
+from braintransfer.book.runs import read_run
+from braintransfer.cli import main
+from braintransfer.errors import BadInput
+from braintransfer.network import build_unet
 from braintransfer.provenance import read_manifest, sha256_file
 from braintransfer.settings import STAGES
+from braintransfer.transfer import start_from
 
 FEW = "stroke:scratch,stroke:mri-segmentation"
 
@@ -211,17 +218,8 @@ def test_a_finished_run_is_not_done_again(tiny: Path, project: Path) -> None:
     assert {p: p.stat().st_mtime_ns for p in tiny.rglob("manifest.json")} == before
 
 
-def test_verify_walks_every_link_and_names_a_flipped_byte(tiny: Path, project: Path, tmp_path: Path) -> None:
+def test_verify_walks_every_link(tiny: Path, project: Path) -> None:
     assert door(project, "verify", "tiny").returncode == 0
-    copy = tmp_path / "copy"
-    shutil.copytree(tiny, copy)
-    path = copy / "sources" / "main" / "mri-segmentation" / "seed-0" / "encoder.safetensors"
-    data = bytearray(path.read_bytes())
-    data[-1] ^= 1
-    path.write_bytes(bytes(data))
-    broken = door(project, "verify", str(copy))
-    assert broken.returncode == 1
-    assert "mri-segmentation" in broken.stderr and "broken:" in broken.stderr
 
 
 @pytest.fixture(scope="module")
@@ -254,6 +252,34 @@ def test_after_a_kill_the_same_command_finishes_with_the_same_results(
     assert again.returncode == 0, again.stdout + again.stderr
     for name in ("results.csv", "all.csv.gz"):
         assert (folder / "runs" / "tiny" / name).read_bytes() == (undisturbed / "runs" / "tiny" / name).read_bytes()
+
+
+def test_verify_finds_a_flipped_byte_in_every_kind_of_file(
+    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(undisturbed / "runs" / "tiny", run)
+    monkeypatch.chdir(undisturbed)
+    kinds: dict[tuple[str, ...], list[Path]] = {}
+    for path in sorted(
+        p for p in run.rglob("*") if p.is_file() and p.name not in (".lock", ".run.lock", "snakemake.log")
+    ):
+        inside = path.relative_to(run)
+        kinds.setdefault((inside.parts[0] if len(inside.parts) > 1 else path.name, path.suffix), []).append(path)
+    assert len(kinds) >= 25
+    rng = np.random.default_rng(0)
+    for kind, paths in kinds.items():
+        path = paths[int(rng.integers(len(paths)))]
+        good = path.read_bytes()
+        at, bit = int(rng.integers(len(good))), int(rng.integers(8))
+        path.write_bytes(good[:at] + bytes([good[at] ^ 1 << bit]) + good[at + 1 :])
+        found = CliRunner().invoke(main, ["verify", str(run)])
+        assert found.exit_code == 1 and found.output.startswith("broken: "), (
+            f"{kind}: byte {at} of {path}: {found.output}"
+        )
+        assert len(found.output.splitlines()) == 1
+        path.write_bytes(good)
+    assert CliRunner().invoke(main, ["verify", str(run)]).exit_code == 0
 
 
 def test_an_edit_of_prose_redoes_nothing_and_one_of_code_only_what_depends_on_it(undisturbed: Path) -> None:
@@ -391,6 +417,36 @@ def test_dry_run_says_what_would_be_done_and_does_nothing(project: Path) -> None
     assert shown.returncode == 0
     assert shown.stdout.count("  would ") == 37
     assert not (project / "runs" / "demo").exists()
+
+
+def test_what_is_kept_of_a_run_fills_the_book_and_holds_no_scan_and_no_place(tiny: Path, tmp_path: Path) -> None:
+    kept = reference.keep(tiny, tmp_path / "tiny", report=lambda line: None)
+    assert sum(p.stat().st_size for p in kept.rglob("*")) < 5e6
+    assert not [p for p in kept.rglob("*") if p.suffix in (".npy", ".safetensors", ".gz") and p.name.count(".") < 2]
+    assert read_run(kept, reference=True).contrasts == read_run(tiny, reference=False).contrasts
+    assert (kept / "results.csv").read_bytes() == (tiny / "results.csv").read_bytes()
+    records = [json.loads(line) for line in gzip.decompress((kept / "manifests.jsonl.gz").read_bytes()).splitlines()]
+    assert {r["stage"] for r in records} >= {"prepare", "audit", "pretrain_classification", "finetune", "compare"}
+    everything = b"".join(p.read_bytes() for p in kept.rglob("*") if p.is_file() and p.suffix != ".gz")
+    assert str(tiny).encode() not in everything + json.dumps(records).encode()
+    cost = pd.read_csv(kept / "cost.csv").set_index("stage")
+    assert cost.loc["finetune", "runs"] == 24 and cost.loc["pretrain", "samples"] == 6 * 2 * 4
+    reference.keep(tiny, tmp_path / "tiny", report=lambda line: None)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["tiny"]
+
+
+def test_a_released_encoder_can_be_checked_and_loaded(tiny: Path, tmp_path: Path) -> None:
+    folder = reference.release(tiny, "mri-segmentation", tmp_path / "out")
+    for line in (folder / "SHA256SUMS").read_text().splitlines():
+        expected, name = line.split()
+        assert sha256_file(folder / name) == expected
+    network = build_unet("tf_efficientnet_lite0", 2, 5)
+    loaded = start_from(network, "mri-segmentation", folder / "mri-segmentation-seed-0.safetensors")
+    assert loaded.loaded == loaded.expected > 200
+    card = (folder / "README.md").read_text()
+    assert "Unique training pictures | 24" in card and "Not for clinical use" in card
+    with pytest.raises(BadInput, match="not empty"):
+        reference.release(tiny, "mri-segmentation", folder)
 
 
 def test_status_tells_what_is_done(tiny: Path, project: Path) -> None:

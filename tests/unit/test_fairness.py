@@ -19,8 +19,8 @@ from braintransfer.errors import BadInput
 from braintransfer.fairness import BATCHES, training_facts
 from braintransfer.machine import Machine
 from braintransfer.network import build_unet
-from braintransfer.provenance import write_manifest
 from braintransfer.plan import Cell
+from braintransfer.provenance import write_manifest
 from braintransfer.settings import CompareSettings, FinetuneSettings
 from braintransfer.store import Store, StoreWriter, TestSubjectsLocked, open_store
 from braintransfer.training import Schedule, fit, segmentation_batch, segmentation_loss
@@ -99,9 +99,7 @@ def test_recording_leaves_the_random_numbers_of_the_training_alone() -> None:
 
 
 # --------------------------------------------------------------------------------------------------------------- compared
-CELLS: list[Cell] = [
-    ("stroke", s, "main") for s in ("scratch", "imagenet", "mri-segmentation", "mri-classification")
-]
+CELLS: list[Cell] = [("stroke", s, "main") for s in ("scratch", "imagenet", "mri-segmentation", "mri-classification")]
 COMMON = {key: f"{key} of all" for key in _ALIKE if key != "code"}
 
 

@@ -50,7 +50,7 @@ def test_too_few_values_have_no_halves(scale: Scale) -> None:
 
 
 def test_every_quantity_is_compared_and_has_a_limit() -> None:
-    assert {name for name, *_ in PAIRS} == set(QUANTITIES)
+    assert {pair.quantity for pair in PAIRS} == set(QUANTITIES)
     for quantity in QUANTITIES.values():
         assert quantity.limit > (1 if quantity.scale == "factor" else 0)
 
@@ -59,7 +59,8 @@ def test_a_comparison_says_no_when_the_simulation_is_off(monkeypatch: pytest.Mon
     monkeypatch.setattr(realism, "HALVINGS", 3)
     rng = np.random.default_rng(3)
     rows = []
-    for name, real_set, simulated_set, _ in PAIRS:
+    for pair in PAIRS:
+        name, real_set, simulated_set = pair.quantity, pair.real, pair.simulated
         for chosen, factor in ((real_set, 1.0), (simulated_set, 1.0 if QUANTITIES[name].part == "MS" else 9.0)):
             values = factor * np.exp(0.01 * rng.standard_normal(400))
             if QUANTITIES[name].scale == "mix":
@@ -70,7 +71,9 @@ def test_a_comparison_says_no_when_the_simulation_is_off(monkeypatch: pytest.Mon
     table = realism.compare(measured, 0)
     assert table.loc[table["part"] == "MS", "within"].all()
     assert not table.loc[table["part"] != "MS", "within"].any()
-    assert any("MS: 9 of 9" in line for line in realism.summary(table))
+    said = list(realism.summary(table))
+    assert any("MS: 5 of 5" in line for line in said)
+    assert said[-1] == "All: 5 of 35 aimed at are within their limit; 8 more are not aimed at"
     drawing = realism.distributions_figure("MS", realism.curves(measured))
     assert "lesions a person: median open_ms_data 1.0" in drawing.alt
 
@@ -225,12 +228,15 @@ def test_pictures_ship_only_of_sets_whose_licence_allows_it() -> None:
 def test_the_table_in_the_book_has_the_limits_of_this_code() -> None:
     kept = pd.read_csv(project_root() / "book" / "proof" / "simulators.csv", dtype=str, keep_default_na=False)
     assert len(kept) == len(PAIRS) + 2
-    for (name, real_set, simulated_set, _), (_, row) in zip(PAIRS, kept.iterrows(), strict=False):
-        quantity = QUANTITIES[name]
-        assert (row["What"], row["Real set"], row["Simulated set"]) == (quantity.what, real_set, simulated_set)
+    for pair, (_, row) in zip(PAIRS, kept.iterrows(), strict=False):
+        quantity = QUANTITIES[pair.quantity]
+        assert (row["What"], row["Real set"], row["Simulated set"]) == (quantity.what, pair.real, pair.simulated)
+        assert row["Why not aimed at"] == pair.not_aimed_at
         assert row["Limit"].removeprefix("× ") == realism.number(quantity.limit)
         distance = float(row["Distance"].removeprefix("× "))
-        if abs(distance / quantity.limit - 1) > 0.01:  # printed with three digits
+        if pair.not_aimed_at:
+            assert row["Within?"] == "not aimed at"
+        elif abs(distance / quantity.limit - 1) > 0.01:  # printed with three digits
             assert row["Within?"] == ("yes" if distance < quantity.limit else "no")
     for part in ("T1", "Volumes", "MS", "Stroke", "Masses"):
         assert "median" in realism.distributions_figure(part).alt

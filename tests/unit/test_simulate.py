@@ -194,7 +194,7 @@ def test_a_number_is_the_mean_contrast_of_ms_lesions_in_white_matter(
     lesion = ms_lesions(person, np.random.default_rng(1), demo=True) & ndimage.binary_erosion(white)
     result = insert_ms(picture, person.brain, lesion, np.random.default_rng(0), SPACING, wanted, white)
     level = local_white_matter(picture, white, SPACING)
-    assert np.mean(result[lesion] / level[lesion]) == pytest.approx(wanted, abs=0.03)
+    assert np.mean(result[lesion] / level[lesion]) == pytest.approx(wanted, abs=0.05)
 
 
 def test_a_lesion_over_grey_matter_measures_as_drawn_and_is_never_brightened(

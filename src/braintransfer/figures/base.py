@@ -44,6 +44,7 @@ KIND_TITLES = {
     "real": "Real scans",
 }
 STYLE: dict[Any, Any] = {
+    "text.parse_math": False,  # a name in the data may hold a dollar sign
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans", "Arial", "Helvetica"],
     "font.size": 11,

@@ -204,8 +204,7 @@ MUTATIONS = (
     ),
     Mutation(
         "transfer", "the decoder is stored with the encoder", "transfer.py",
-        "for name, value in encoder_state(network).items()}\n    header",
-        "for name, value in network.state_dict().items()}\n    header", ("transfer",),
+        "weight_file(encoder_state(network), header)", "weight_file(network.state_dict(), header)", ("transfer",),
     ),
     Mutation(
         "transfer", "ImageNet tensors shifted by one", "transfer.py",

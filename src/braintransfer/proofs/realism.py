@@ -26,7 +26,7 @@ from braintransfer.figures.base import HIT, STYLE, Drawing, new_figure
 from braintransfer.provenance import files_digest, project_root
 from braintransfer.recipes.files import match_files, scan_files
 from braintransfer.recipes.scans import read_subject_scan
-from braintransfer.simulate import brains, lesions
+from braintransfer.simulate import brains, lesions, shapes
 from braintransfer.simulate.tumours import TYPES
 from braintransfer.study import stream
 
@@ -97,21 +97,44 @@ QUANTITIES: dict[str, Quantity] = {
 #: Slices of real and simulated brains told apart by a classifier: the area under its ROC curve that would count as alike.
 TOLD_APART = 0.75
 
-#: (quantity, real set, simulated set, whether the simulator was set from this very set or from scans like it). Agreement
-#: then shows that the drawing keeps what it was told, not that it would be right elsewhere.
-PAIRS: list[tuple[str, str, str, bool]] = [
-    *((name, "malf", "anatomy", name in brains.CONTRAST) for name in list(QUANTITIES)[:9]),
-    ("noise", "ds002748", "anatomy", False),
-    ("bias", "ds002748", "anatomy", False),
-    *((name, "malf", "anatomy", False) for name in QUANTITIES if name.startswith("ml_")),
-    *((name, "open_ms_data", "MS as measured", True) for name in ("ms_count", "ms_volume", "ms_load", "ms_contrast")),
-    *((name, "open_ms_data", "MS as in the demo", False) for name in ("ms_count", "ms_volume")),
-    ("ms_volume_large", "open_ms_data", "MS as in the demo", False),
-    *((name, "open_ms_data", "MS as in the demo", False) for name in ("ms_load", "ms_contrast")),
-    ("stroke_volume", "ATLAS log-normal", "stroke", True),
-    *((n, r, "stroke", False) for r in ("lesymap", "soop") for n in QUANTITIES if n.startswith("stroke_")),
-    *((name, "brain_tumour_t1ce", "masses", False) for name in QUANTITIES if name.startswith(("mass_", "head_"))),
-]
+
+@dataclass(frozen=True)
+class Pair:
+    """A quantity of a real and a simulated set. set_from_it: the simulator was set from this very set or from scans like it.
+
+    Agreement then shows that the drawing keeps what it was told, not that it would be right elsewhere. not_aimed_at: why the
+    simulator is not meant to match this set; such a pair is measured and shown, and counts neither as met nor as missed.
+    """
+
+    quantity: str
+    real: str
+    simulated: str
+    set_from_it: bool
+    not_aimed_at: str = ""
+
+
+DEMO = "the demo draws large and dark lesions only, so that two cores learn something"
+ATLAS = "volumes follow ATLAS"
+ACUTE = "acute, often in several places; the simulation draws one artery on one side"
+#: Rows whose numbers the simulator was never given.
+UNSEEN = ("spread_white", "noise", "stroke_pieces", "stroke_side", "mass_mirror")
+PAIRS: list[Pair] = [
+    *(Pair(name, "malf", "anatomy", name not in UNSEEN) for name in list(QUANTITIES)[:9]),
+    Pair("noise", "ds002748", "anatomy", False),
+    Pair("bias", "ds002748", "anatomy", True),
+    *(Pair(name, "malf", "anatomy", True) for name in QUANTITIES if name.startswith("ml_")),
+    *(Pair(name, "open_ms_data", "MS as measured", True) for name in ("ms_count", "ms_volume", "ms_load", "ms_contrast")),
+    *(Pair(name, "open_ms_data", "MS as in the demo", False, DEMO) for name in ("ms_count", "ms_volume")),
+    Pair("ms_volume_large", "open_ms_data", "MS as in the demo", True),
+    *(Pair(name, "open_ms_data", "MS as in the demo", False, DEMO) for name in ("ms_load", "ms_contrast")),
+    Pair("stroke_volume", "ATLAS log-normal", "stroke", True),
+    Pair("stroke_volume", "lesymap", "stroke", False, ATLAS),
+    *(Pair(n, "lesymap", "stroke", n not in UNSEEN) for n in list(QUANTITIES) if n.startswith("stroke_") and n != "stroke_volume"),
+    Pair("stroke_volume", "soop", "stroke", False, ATLAS),
+    *(Pair(name, "soop", "stroke", False, ACUTE) for name in ("stroke_pieces", "stroke_side")),
+    *(Pair(name, "soop", "stroke", True) for name in ("stroke_compact", "stroke_smooth")),
+    *(Pair(n, "brain_tumour_t1ce", "masses", n not in UNSEEN) for n in QUANTITIES if n.startswith(("mass_", "head_"))),
+]  # fmt: skip
 
 #: Columns of a measurement table.
 COLUMNS = ["set", "quantity", "person", "value"]
@@ -213,7 +236,7 @@ def lesion_volumes(mask: np.ndarray, voxel_mm3: float) -> np.ndarray:
 def ms_measures(mask: np.ndarray, voxel_mm3: float) -> dict[str, list[float]]:
     """Number, volumes (mm³) and load (mL) of one person's lesions."""
     found = lesion_volumes(mask, voxel_mm3)
-    large = found[found >= lesions.MS_DEMO_MM3 - 1e-3]
+    large = found[found >= shapes.MS_DEMO_MM3 - 1e-3]
     return {
         "ms_count": [float(len(found))],
         "ms_volume": found.tolist(),
@@ -326,7 +349,7 @@ def measure_simulated(repeats: int, seed: int, report: Report = print) -> pd.Dat
         rows += _rows("anatomy", f"sim-{index}", found | _volumes(ml, person.age))
         rng = stream(seed, f"proof/stroke/{index}")
         for _ in range(STROKES_EACH):
-            mask, moved, _notes = lesions.stroke_lesion(person, rng)
+            mask, moved, _notes = shapes.stroke_lesion(person, rng)
             measured = stroke_measures(mask, np.full(3, OWN_MM), moved.template_mm[..., 0])
             rows += _rows("stroke", f"sim-{index}", measured)
     report(f"{repeats} simulated brains, {repeats * STROKES_EACH} strokes")
@@ -420,7 +443,7 @@ def measure_lesions(root: Path, report: Report = print) -> pd.DataFrame:
             rows += _rows(name, path.name.split(".")[0], stroke_measures(mask, spacing, np.asarray(side)))
         report(f"{name}: masks")
     share = (np.arange(400) + 0.5) / 400
-    drawn = lesions.STROKE_MEDIAN_ML * np.exp(lesions.STROKE_SIGMA * norm.ppf(share))
+    drawn = shapes.STROKE_MEDIAN_ML * np.exp(shapes.STROKE_SIGMA * norm.ppf(share))
     rows += [("ATLAS log-normal", "stroke_volume", f"quantile-{k}", float(v)) for k, v in enumerate(drawn)]
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -470,7 +493,8 @@ def _of(measured: pd.DataFrame, name: str, quantity: str) -> tuple[np.ndarray, n
 def compare(measured: pd.DataFrame, seed: int) -> pd.DataFrame:
     """One row a pair of `PAIRS`: quartiles of both, distance, the real halves' distance, the limit, and whether it is kept."""
     rows = []
-    for name, real_set, simulated_set, calibrated in PAIRS:
+    for pair in PAIRS:
+        name, real_set, simulated_set = pair.quantity, pair.real, pair.simulated
         quantity = QUANTITIES[name]
         (real, people), (simulated, drawn) = (_of(measured, s, name) for s in (real_set, simulated_set))
         apart = distance(real, simulated, quantity.scale)
@@ -481,7 +505,8 @@ def compare(measured: pd.DataFrame, seed: int) -> pd.DataFrame:
                 "scale": quantity.scale, "real_set": real_set, "simulated_set": simulated_set,
                 **_quartiles("real", real, people), **_quartiles("simulated", simulated, drawn),
                 "distance": apart, "between_halves": between_halves(real, people, quantity.scale, rng),
-                "limit": quantity.limit, "within": apart <= quantity.limit, "set_from_it": calibrated,
+                "limit": quantity.limit, "within": apart <= quantity.limit, "set_from_it": pair.set_from_it,
+                "not_aimed_at": pair.not_aimed_at,
             }
         )  # fmt: skip
     return pd.DataFrame(rows)
@@ -614,8 +639,8 @@ def for_reading(table: pd.DataFrame, apart: pd.DataFrame, measured: pd.DataFrame
                 "Real: median (quartiles)": side(row, "real"), "Simulated set": row["simulated_set"],
                 "Simulated: median (quartiles)": side(row, "simulated"), "Distance": times + number(row["distance"]),
                 "Between halves of the real set": times + number(row["between_halves"]) if np.isfinite(row["between_halves"]) else "",
-                "Limit": times + number(row["limit"]), "Within?": "yes" if row["within"] else "no",
-                "Simulator set from it?": "yes" if row["set_from_it"] else "no",
+                "Limit": times + number(row["limit"]), "Within?": "not aimed at" if row["not_aimed_at"] else "yes" if row["within"] else "no",
+                "Why not aimed at": row["not_aimed_at"], "Simulator set from it?": "yes" if row["set_from_it"] else "no",
             }
         )  # fmt: skip
     chance = dict(zip(apart["pair"], apart["auc"], strict=True))
@@ -630,7 +655,7 @@ def for_reading(table: pd.DataFrame, apart: pd.DataFrame, measured: pd.DataFrame
                 "Simulated: median (quartiles)": f"{n_simulated} slices", "Distance": number(auc),
                 "Between halves of the real set": number(chance["two halves of ds002748"]) if name == "ds002748" else "",
                 "Limit": number(TOLD_APART), "Within?": "yes" if auc <= TOLD_APART else "no",
-                "Simulator set from it?": "no",
+                "Why not aimed at": "", "Simulator set from it?": "no",
             }
         )  # fmt: skip
     return pd.DataFrame(rows)
@@ -644,7 +669,8 @@ QUANTILE_COLUMNS = [f"q{share:.3f}" for share in SHARES]
 def curves(measured: pd.DataFrame) -> pd.DataFrame:
     """Quantiles of both sides of every pair, one row a side: part, what, unit, scale, sets, real, then `QUANTILE_COLUMNS`."""
     rows = []
-    for name, real_set, simulated_set, _ in PAIRS:
+    for pair in PAIRS:
+        name, real_set, simulated_set = pair.quantity, pair.real, pair.simulated
         quantity = QUANTITIES[name]
         if quantity.scale == "mix":
             continue
@@ -777,7 +803,7 @@ def pictures_figure(sheet: np.ndarray | None = None) -> Drawing:
     )
     alt = (
         "Sixteen brain slices in four rows. The simulated brains resemble the real ones in outline and grey levels but all show the "
-        "same folds, blurred; real MS lesions are pale, the demo's are dark."
+        "same folds and are grainier; real MS lesions are pale, the demo's are darker."
     )
     return sheet_figure(sheet, PICTURE_ROWS, caption, alt)
 
@@ -796,8 +822,13 @@ def write_sheet(sheet: np.ndarray, path: Path, colours: int = 256) -> None:
 
 
 def summary(table: pd.DataFrame) -> Iterable[str]:
-    """One sentence a part: how many of its distances are within their limits, and which are not."""
-    for part, rows in table.groupby("part", sort=False):
+    """One sentence a part, and one of all: how many distances that were aimed at are within their limits, and which are not."""
+    aimed = table[table["not_aimed_at"] == ""]
+    for part, rows in aimed.groupby("part", sort=False):
         off = rows[~rows["within"]]
         names = "; ".join(f"{r['what']} ({r['real_set']}, {r['simulated_set']})" for _, r in off.iterrows())
         yield f"{part}: {len(rows) - len(off)} of {len(rows)} within their limit" + (f"; off: {names}" if names else "")
+    yield (
+        f"All: {int(aimed['within'].sum())} of {len(aimed)} aimed at are within their limit; "
+        f"{len(table) - len(aimed)} more are not aimed at"
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import hashlib
 import http.client
 import shutil
@@ -11,7 +13,6 @@ import tempfile
 import urllib.error
 import urllib.request
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING
@@ -120,6 +121,8 @@ def _fetch_rest(url: str, part: Path) -> None:
             with part.open("ab" if resumed else "wb") as file, bar:
                 bar.update(done)
                 while chunk := answer.read(_CHUNK):
+                    if shutil.disk_usage(part.parent).free < KEPT_FREE:  # the server may send more than it said
+                        raise BadInput(f"{url}: is more than is free at {part.parent}; free some")
                     file.write(chunk)
                     done += len(chunk)
                     bar.update(len(chunk))
@@ -162,33 +165,63 @@ def unpack(archive: Path, folder: Path, strip: int = 0) -> None:
     most = max(MOST_TIMES * archive.stat().st_size, MOST_AT_LEAST)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".unpack-") as temporary:
         written = 0
+
+        def count(size: int) -> None:
+            nonlocal written
+            written += size
+            if written > most:
+                raise BadInput(
+                    f"{archive}: unpacks to more than {most / 1e6:.0f} MB, {MOST_TIMES} times its size or more; "
+                    "do not use this archive"
+                )
+
         try:
             for name, stream in _members(archive):
                 parts = PurePosixPath(name.replace("\\", "/")).parts
                 if name.startswith(("/", "\\")) or ".." in parts or (parts and ":" in parts[0]):
                     raise BadInput(f"{archive}: holds {name}, which would leave the folder; do not use this archive")
+                count(1024)  # an empty file costs something too
                 if not parts[strip:]:
                     continue
                 target = Path(temporary).joinpath(*parts[strip:])
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with target.open("wb") as file:
                     while chunk := stream.read(_CHUNK):
-                        written += len(chunk)
-                        if written > most:
-                            raise BadInput(
-                                f"{archive}: unpacks to more than {most / 1e6:.0f} MB, {MOST_TIMES} times its size or more; "
-                                "do not use this archive"
-                            )
+                        count(len(chunk))
                         if shutil.disk_usage(temporary).free < KEPT_FREE:
                             raise BadInput(f"{archive}: unpacked it is more than the disk holds; free some at {folder}")
                         file.write(chunk)
-        except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
+        except BadInput:
+            raise
+        except Exception as error:  # whatever a forged archive makes its reader raise
             raise BadInput(f"{archive}: not a whole tar or zip archive ({error}); get it again") from error
         for path in sorted(Path(temporary).rglob("*")):
             if path.is_file():
                 final = folder / path.relative_to(temporary)
                 final.parent.mkdir(parents=True, exist_ok=True)
                 path.replace(final)
+
+
+class _Sips:
+    """A tar stream that gives no more than `_CHUNK` bytes at a time: tarfile reads a member's notes in one go."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self.seek, self.tell = stream.seek, stream.tell
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= _CHUNK:
+            raise tarfile.ReadError(f"asks for {size} bytes at once")
+        return self._stream.read(size)
+
+
+def _plain(archive: Path) -> IO[bytes]:
+    """The bytes of an archive without its compression."""
+    with archive.open("rb") as file:
+        start = file.read(3)
+    openers = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open}
+    opener = next((opener for magic, opener in openers.items() if start.startswith(magic)), open)
+    return opener(archive, "rb")  # type: ignore[operator, no-any-return]
 
 
 def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
@@ -201,8 +234,9 @@ def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
                     with packed.open(info) as stream:
                         yield info.filename, stream
         return
-    with tarfile.open(archive) as tar:
+    with _plain(archive) as stream, tarfile.open(fileobj=_Sips(stream), mode="r:") as tar:  # type: ignore[call-overload]
         for member in tar:
+            tar.members = []  # type: ignore[attr-defined]  # it would keep all that it has seen
             if member.isdir():
                 continue
             content = tar.extractfile(member) if member.isfile() else None

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from braintransfer.errors import BadInput
 from braintransfer.recipes.schema import Recipe, SubjectTable, load_recipe
+from braintransfer.untrusted import name_of_one
 
 _FIELD = re.compile(r"\{(\w+)\}")
 FIELDS = ("subject", "session", "site", "scan", "sample", "label", "group", "part")
@@ -77,8 +78,8 @@ def read_table(path: Path, separator: str, needed: list[str]) -> list[dict[str, 
             reader = csv.DictReader(file, delimiter=separator)
             header = reader.fieldnames or []
             rows = [{k: (v or "").strip() for k, v in row.items() if k is not None} for row in reader]
-    except UnicodeDecodeError as error:
-        raise BadInput(f"{path}: not a text table ({error.reason}); save it as UTF-8") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise BadInput(f"{path}: not a text table ({error}); save it as UTF-8") from error
     absent = [c for c in needed if c and c not in header]
     if absent:
         raise BadInput(
@@ -127,6 +128,10 @@ def scan_files(recipe: Recipe, data_root: Path | str | None) -> list[ScanFiles]:
                 continue
             more = [] if fields.get("scan") else [fields[f] for f in ("session", "sample") if fields.get(f)]
             scan = "_".join([named, *more])
+            try:  # a scan's name becomes that of a file
+                name_of_one(scan)
+            except ValueError as error:
+                raise BadInput(f"{path}: {scan!r} {error}; mend `volume.person` in the recipe, or rename it") from None
             site = fields.get("site") or (row[table.site] if table and row and table.site else "")
             if recipe.volume.sites and site not in recipe.volume.sites:
                 continue

@@ -16,6 +16,7 @@ from braintransfer.errors import BadInput
 from braintransfer.recipes.files import how_to_get, match_files
 from braintransfer.recipes.samples import SourceImage
 from braintransfer.recipes.schema import Recipe
+from braintransfer.untrusted import MOST_PIXELS
 
 #: Half of a border's points must lie this near to the mask's edge, in pixels.
 NEAR_EDGE = 2.0
@@ -66,13 +67,13 @@ def read_matlab_slice(recipe: Recipe, path: Path) -> MatlabSlice:
     try:
         with h5py.File(path, "r") as file:
             # HDF5 lists MATLAB's columns first: what is read is the transpose of the matrix.
-            image, mask = (np.asarray(file[name][()]).T for name in (fields.image, fields.mask))
-            values = np.asarray(file[fields.label][()]).ravel()
-            person = _text(file[fields.person][()])
-            border = np.asarray(file[fields.border][()], float).ravel() if fields.border else None
+            image, mask = (_numbers(file, name).T for name in (fields.image, fields.mask))
+            values = _numbers(file, fields.label).ravel()
+            person = _text(_numbers(file, fields.person))
+            border = _numbers(file, fields.border).astype(float).ravel() if fields.border else None
     except KeyError as error:
         raise BadInput(f"{path}: {' '.join(str(error.args[0]).split())}; is it a slice of {recipe.name}?") from error
-    except (OSError, AttributeError, TypeError, ValueError) as error:
+    except (OSError, AttributeError, TypeError, ValueError, RuntimeError, MemoryError) as error:
         raise BadInput(f"{path}: not a whole MATLAB v7.3 file ({error}); download it again") from error
     if image.ndim != 2 or mask.shape != image.shape:
         raise BadInput(f"{path}: image {image.shape} and mask {mask.shape} are no pair; download it again")
@@ -94,6 +95,21 @@ def read_matlab_slice(recipe: Recipe, path: Path) -> MatlabSlice:
     if turned:
         image, mask = image.T, mask.T
     return MatlabSlice(person, label, image.astype(np.float32), mask > 0, turned)
+
+
+def _numbers(file: Any, name: str) -> np.ndarray:
+    """The numbers of a field that lie in this very file: links and outside storage could bring in any file of the reader's."""
+    place = file
+    for part in name.strip("/").split("/"):
+        link = place.get(part, getlink=True)
+        if link is not None and type(link).__name__ != "HardLink":
+            raise ValueError(f"{name} is a link")
+        place = place[part]
+    if place.external or place.is_virtual:
+        raise ValueError(f"{name} lies in another file")
+    if place.size > MOST_PIXELS or place.dtype.kind not in "biuf":
+        raise ValueError(f"{name} is {place.shape} of {place.dtype}")
+    return np.asarray(place[()])
 
 
 def _text(value: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import zlib
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import scipy.io
+from scipy.io.matlab import MatReadError
 
 from braintransfer.errors import BadInput
 from braintransfer.recipes.files import fill, how_to_get, match_files, read_table, some
@@ -81,7 +83,10 @@ def sample_rows(table: SampleTable, root: Path) -> list[dict[str, str]]:
         return read_table(path, table.separator, [table.sample, table.label, table.group])
     if not path.is_file():
         raise BadInput(f"{path}: list is missing; get the whole set, or mend the recipe")
-    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path}: not a text table ({error.reason}); save it as UTF-8") from error
     rows = [line.split(table.separator if table.separator.strip() else None) for line in lines]
     short = [k for k, row in enumerate(rows, 1) if row and not row[0].startswith("#") and len(row) < len(table.columns)]
     if short:
@@ -169,7 +174,7 @@ def _read_devkit(devkit: Path) -> tuple[dict[str, str], list[str]]:
         words = {str(s["WNID"]): str(s["words"]) for s in leaves}
         numbers = [int(line) for line in truth.read_text(encoding="ascii").split()] if truth.is_file() else []
         validation = [folder[number] for number in numbers]
-    except (KeyError, ValueError, TypeError, OSError) as error:
+    except (KeyError, ValueError, TypeError, OSError, OverflowError, MemoryError, MatReadError, zlib.error) as error:
         raise BadInput(f"{devkit}: not ImageNet's development kit ({error}); unpack it again") from error
     times = Counter(words.values())
     return {code: name if times[name] == 1 else f"{name} ({code})" for code, name in words.items()}, validation
@@ -217,7 +222,7 @@ def _from_coco(recipe: Recipe, root: Path) -> list[PictureFiles]:
                 drawn = DrawnObjects((image["height"], image["width"]), outlines)
                 plain = _picture(recipe, root, path, named, names[largest["category"]])
                 found.append(PictureFiles(plain.group, plain.sample, plain.label, path, drawn=drawn))
-        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
             raise BadInput(
                 f"{path_of_list}: not COCO's annotations of objects ({type(error).__name__}: {error}); download it again"
             ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,12 +15,24 @@ from braintransfer.recipes.picture_sets import DrawnObjects, PictureFiles, pictu
 from braintransfer.recipes.samples import SourceImage
 from braintransfer.recipes.schema import MaskValues, Recipe
 from braintransfer.recipes.splitting import HELD_OUT
+from braintransfer.untrusted import MOST_PIXELS
+
+#: Formats that are only decoded: to show EPS, Pillow would start a program.
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+#: What Pillow raises on a picture that is torn or forged.
+TORN = (OSError, SyntaxError, ValueError, OverflowError, MemoryError, struct.error, Image.DecompressionBombError)
+
+
+def _check_pixels(image: Image.Image) -> None:
+    if image.width * image.height > MOST_PIXELS:
+        raise ValueError(f"its header says {image.width} x {image.height} pixels")
 
 
 def read_picture(path: Path) -> np.ndarray:
     """A picture as uint8 (H, W) or (H, W, 3). BadInput, one line, when it is missing, torn or no picture."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
+            _check_pixels(image)
             image.load()
             grey = image.mode in ("L", "1", "I", "F", "I;16")
             if image.mode in ("I", "F", "I;16"):
@@ -29,7 +42,7 @@ def read_picture(path: Path) -> np.ndarray:
         raise BadInput(f"{path}: picture is missing; get the whole set, or take it out of the table") from error
     except UnidentifiedImageError as error:
         raise BadInput(f"{path}: not a picture; download it again or take it out") from error
-    except (OSError, SyntaxError, ValueError) as error:
+    except TORN as error:
         raise BadInput(f"{path}: picture is torn ({error}); download it again or take it out") from error
 
 
@@ -52,7 +65,8 @@ def read_picture_mask(path: Path, values: MaskValues, shape: tuple[int, int]) ->
 def _read_values(path: Path, values: MaskValues, shape: tuple[int, int]) -> np.ndarray:
     """The values of a mask (H, W); those of a mask in colour are the numbers of its colours."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
+            _check_pixels(image)
             image.load()
             if values.colours:
                 mask = np.asarray(image.convert("RGB"))
@@ -60,7 +74,7 @@ def _read_values(path: Path, values: MaskValues, shape: tuple[int, int]) -> np.n
                 mask = np.asarray(image if image.mode in ("L", "P", "1", "I") else image.convert("L"))
     except FileNotFoundError as error:
         raise BadInput(f"{path}: mask is missing; get the whole set, or take its sample out of the table") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except TORN as error:
         raise BadInput(f"{path}: mask is torn or no picture ({error}); download it again or take it out") from error
     if mask.shape[:2] != shape:
         raise BadInput(
@@ -97,11 +111,16 @@ def draw_mask(path: Path, drawn: DrawnObjects, shape: tuple[int, int]) -> np.nda
     runs = np.zeros(shape, np.uint8)
     for outline in drawn.outlines:
         if isinstance(outline, np.ndarray):
-            if len(outline) > 2:
-                pen.polygon([(float(x), float(y)) for x, y in outline], fill=1, outline=1)
+            if len(outline) > 2:  # far outside is as good as a little outside, and a pen that goes there takes for ever
+                near = np.clip(np.nan_to_num(outline), -max(shape), 2 * max(shape))
+                pen.polygon([(float(x), float(y)) for x, y in near], fill=1, outline=1)
             continue
         counts = outline["counts"]
-        if not isinstance(counts, np.ndarray) or int(counts.sum()) != shape[0] * shape[1]:
+        if (
+            not isinstance(counts, np.ndarray)
+            or (counts < 0).any()
+            or int(counts.sum(dtype=np.int64)) != shape[0] * shape[1]
+        ):
             raise BadInput(
                 f"{path}: the runs of its annotation are packed or do not fit; export them as lists of numbers"
             )

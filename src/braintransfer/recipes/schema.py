@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import difflib
 from functools import cached_property
-from pathlib import Path
-from typing import Literal
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from braintransfer import study
 from braintransfer.errors import BadInput
+from braintransfer.untrusted import inside, name_of_one, read_yaml
 
+#: A path or pattern from the set's folder on: it must not lead out of it.
+Inside = Annotated[str, AfterValidator(inside)]
 Kind = Literal["volumes", "slices", "images", "masks", "composited", "semisynthetic", "simulated"]
 CELLS = (*study.PRETRAINED_HERE, *study.TARGETS, "background", "photographs", "showcase", "lesion-masks")
 
@@ -29,10 +31,13 @@ class Download(_Part):
     md5: str = ""
     unpack: bool = True
     #: Leading folders of the archive to drop, as in `tar --strip-components`.
-    strip: int = 0
+    strip: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
     def _checked(self) -> Download:
+        name = PurePosixPath(self.url).name
+        if not self.url.startswith(("https://", "http://")) or name_of_one(name) != name:
+            raise ValueError(f"url must be http(s) and end in the name of a file, not {self.url}")
         if not (self.sha256 or self.md5):
             raise ValueError("give sha256 (or md5, where that is all the owner publishes)")
         return self
@@ -53,21 +58,21 @@ class Patterns(_Part):
     `{group}` and `{part}` stand for one piece of a name each. `brain` is a pattern, or `nonzero` for skull-stripped scans
     (`head` for slices with the skull on)."""
 
-    image: tuple[str, ...] = ()
-    mask: str = ""
+    image: tuple[Inside, ...] = ()
+    mask: Inside = ""
     #: Further masks of the same scan, all that there are ("{subject}_lesion_*.nii.gz"); together they are the reference.
-    more_masks: str = ""
-    brain: str = "nonzero"
+    more_masks: Inside = ""
+    brain: Inside = "nonzero"
     #: Pictures whose values number the objects; with them a picture's class is that of its largest object.
-    objects: str = ""
+    objects: Inside = ""
     #: Annotation files in COCO's format; classes and masks come from them, `{sample}` is the picture's file name.
-    coco: str = ""
+    coco: Inside = ""
 
 
 class SubjectTable(_Part):
     """A table of people: which column holds what. With `scan`, rows are found by scan and name the person; else by person."""
 
-    file: str
+    file: Inside
     subject: str = "subject"
     scan: str = ""
     age: str = ""
@@ -81,7 +86,7 @@ class SampleTable(_Part):
     `columns` names them where the table has no header line; lines that start with # are left out then.
     """
 
-    file: str = "samples.csv"
+    file: Inside = "samples.csv"
     sample: str = "sample"
     label: str = ""
     group: str = ""
@@ -116,8 +121,8 @@ class Library(_Part):
     """A folder of lesion masks in MNI space."""
 
     recipe: str = ""
-    folder: str = ""
-    pattern: str = "{sample}.nii.gz"
+    folder: Inside = ""
+    pattern: Inside = "{sample}.nii.gz"
     exclude: tuple[str, ...] = ()
     #: Mirror every second mask, drawn at random: for libraries of one side.
     mirror: bool = False
@@ -154,7 +159,7 @@ class ClassOf(_Part):
     """
 
     field: str = ""
-    table: str = ""
+    table: Inside = ""
     separator: str = ","
     row: str = ""
     key: str = "{subject}"
@@ -225,7 +230,7 @@ class Recipe(_Part):
     citation: str = ""
     credit: str = ""
     access: Access
-    folder: str = ""
+    folder: Inside = ""
     patterns: Patterns = Patterns()
     labels: dict[int, int] = {}
     people: SubjectTable | None = None
@@ -233,7 +238,7 @@ class Recipe(_Part):
     only: tuple[str, ...] = ()
     classes: dict[str, str] = {}
     #: Folder of ImageNet's development kit: names of the classes, and classes of validation pictures outside class folders.
-    devkit: str = ""
+    devkit: Inside = ""
     mask_values: MaskValues = MaskValues()
     #: Clip each picture to these percentiles of its values above 0 (for MRI slices).
     stretch: tuple[float, float] | None = None
@@ -306,14 +311,11 @@ class Recipe(_Part):
 
 
 def _read(file: Path, bundled: bool) -> Recipe:
-    try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BadInput(f"{file}: not readable as YAML ({error}); check indentation and quotes") from error
+    values = read_yaml(file)
     if not isinstance(values, dict):
         raise BadInput(f"{file}: a recipe is a list of `key: value` lines; copy a bundled one to start from")
     try:
-        return Recipe(**{**values, "file": file, "bundled": bundled})
+        return Recipe.model_validate({**values, "file": file, "bundled": bundled})
     except ValidationError as error:
         raise BadInput(f"{file}: {'; '.join(_sentence(e) for e in error.errors())}") from error
 
@@ -361,10 +363,7 @@ def load_recipe(name: str, data_root: Path | str | None = None) -> Recipe:
 
 
 def _name_in(file: Path) -> str:
-    try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BadInput(f"{file}: not readable as YAML ({error}); check indentation and quotes") from error
+    values = read_yaml(file)
     name = values.get("name") if isinstance(values, dict) else None
     if not isinstance(name, str):
         raise BadInput(f"{file}: key `name` is missing; add it")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 from scipy import ndimage
+from scipy.stats import norm
 
 from braintransfer.simulate.brains import Anatomy, sample_anatomy, smooth_noise
 from braintransfer.simulate.lesions import EVERY_NEIGHBOUR
@@ -15,28 +16,33 @@ from braintransfer.simulate.lesions import EVERY_NEIGHBOUR
 MS_DEMO_MM3 = 64.0
 #: log-normal lesion volumes: MS in mm³ (30 real masks), stroke in mL (ATLAS).
 MS_MU, MS_SIGMA = 2.89, 1.62
+#: Load (mL) of the 30 masks at 0, 25, 50, 75 and 100 %.
+MS_LOADS = (0.32, 1.8, 13.9, 28.2, 52.2)
 #: The scattered lesions alone; with the confluent ones the spread is MS_SIGMA.
 MS_SCATTERED_SIGMA = 1.5
 STROKE_MEDIAN_ML, STROKE_SIGMA = 5.0, 1.5
 #: Shape of strokes: log-normal spread of the three axes' lengths, and how far the edge wanders, in radii of the stroke, on
 #: two scales (also in radii). Set so that shapes are about as compact and as smooth as those of LESYMAP and SOOP.
 STROKE_STRETCH = 0.3
-STROKE_ROUGHNESS = {1.2: 0.4, 0.5: 0.3}
+STROKE_ROUGHNESS = {1.2: 0.5, 0.5: 0.5}
 TERRITORIES = {"MCA": 0.75, "PCA": 0.15, "ACA": 0.10}
 
 
 def draw_ms_volumes(rng: np.random.Generator, demo: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """One person's lesion volumes in mm³: (scattered lesions, confluent ones around the ventricles).
 
-    Numbers of 30 real masks: 17-392 lesions, median 79; volume log-normal (2.89, 1.62); load 14 mL (median), correlated with
-    the number (.74). Independent log-normal lesions alone would give 5 mL: in the real masks the rest lies in one to three
-    large confluent lesions, and so it does here. demo: only lesions of at least 64 mm³, and so fewer of them.
+    Numbers of 30 real masks: 17-392 lesions, median 79; volume log-normal (2.89, 1.62); load 14 mL (median, see
+    `MS_LOADS`), correlated with the number (.74). Independent log-normal lesions alone would give 5 mL: in the real masks
+    the rest lies in one to three large confluent lesions, and so it does here. A person of little load has no large lesion.
+    demo: only lesions of at least 64 mm³, and so fewer of them.
     """
     common, own = rng.standard_normal(2)
     count = int(np.clip(round(79 * np.exp(0.9 * common)), 17, 392))
-    volumes = np.minimum(np.exp(rng.normal(MS_MU, MS_SCATTERED_SIGMA, count)), 3000.0)
-    load = float(np.clip(14_000 * np.exp(1.3 * (0.74 * common + 0.67 * own)), 500, 52_000))
+    share = float(norm.cdf(0.74 * common + 0.67 * own))
+    load = 1000 * float(np.exp(np.interp(share, np.linspace(0, 1, 5), np.log(MS_LOADS))))
+    volumes = np.minimum(np.exp(rng.normal(MS_MU, MS_SCATTERED_SIGMA, count)), min(3000.0, load / 5))
     rest = load - float(volumes.sum())
+    volumes *= min(load / float(volumes.sum()), 1.0)
     pieces = rng.dirichlet([2.0, 1.0, 0.5]) * rest if rest > 500 else np.zeros(0)
     if demo:
         volumes = volumes[volumes >= MS_DEMO_MM3]

@@ -1,0 +1,409 @@
+"""Pages of the book from templates: the pieces that a template may call, a run's pages, its notebooks as pages."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import nbformat
+import numpy as np
+import pandas as pd
+
+from braintransfer import figures, interactive, near_duplicates, tables
+from braintransfer.book import words
+from braintransfer.book.javascript import NIIVUE, fetch_niivue
+from braintransfer.book.runs import GROUPS, Run, StagePage
+from braintransfer.errors import BadInput
+from braintransfer.figures import background
+from braintransfer.proofs import drawings as proof_drawings
+from braintransfer.study import DETECTED, DOMAINS, HEADLINE, SOURCES, TARGETS
+from braintransfer.untrusted import as_markdown
+
+RESULT_PAGES = (
+    "turn",
+    "data",
+    "stroke",
+    "ms",
+    "anatomy",
+    "detection",
+    "claims",
+    "curves",
+    "examples",
+    "samples",
+    "factorial",
+    "controls",
+    "baselines",
+    "audit",
+    "cost",
+)
+#: An SVG above this many bytes is shown as PNG; the SVG can still be had from its link.
+LARGEST_SVG = 120_000
+
+
+# ------------------------------------------------------------------------------------------------- pieces of the pages
+def figure_block(drawn: Mapping[str, str], label: str, *, width: str = "100%", place: str = "figures") -> str:
+    """The directive of a figure that lies in `place`, with links to get it."""
+    links = (
+        f"Get it as {{download}}`SVG <{place}/{drawn['name']}.svg>`, {{download}}`PNG <{place}/{drawn['name']}.png>`."
+    )
+    made = f" {drawn['made']}" if drawn.get("made") else ""
+    return (
+        f":::{{figure}} {place}/{drawn['file']}\n:name: fig-{label}\n:alt: {words.unbroken(drawn['alt'])}\n:width: "
+        f"{width}\n\n"
+        f"{words.one_line(drawn['caption'])}{made} {links}\n:::\n"
+    )
+
+
+def turn_block(name: str, still: Mapping[str, str] | None, label: str, caption: str) -> str:
+    """The directive of turn/`name`.html; still: the picture that stands in for it, as `figure_block` takes it."""
+    shown = f":still: figures/{still['file']}\n:alt: {words.unbroken(still['alt'])}\n" if still else ""
+    return f":::{{turn}} turn/{name}.html\n:name: fig-{label}\n{shown}\n{words.one_line(caption)}\n:::\n"
+
+
+def _table_block(name: str, label: str, caption: str, shown: str = "") -> str:
+    """The directive of tables/`name`.csv, shown from another file of that folder where the page wants other spaces."""
+    return (
+        f":::{{csv-table}} {words.one_line(caption)}\n:name: tab-{label.replace('_', '-')}\n:file: tables/{shown or name}.csv\n"
+        f":header-rows: 1\n:class: wide\n:::\n\n{{download}}`This table as CSV <tables/{name}.csv>`\n"
+    )
+
+
+def _describe(folder: Path, name: str) -> dict[str, str]:
+    told = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+    svg = folder / f"{name}.svg"
+    photographic = name.startswith(("examples_", "showcase_", "montage_", "pairs", "turn_slices", "turn_planes"))
+    best = f"{name}.svg" if not photographic and svg.is_file() and svg.stat().st_size <= LARGEST_SVG else f"{name}.png"
+    return {"name": name, "file": best, "caption": told["caption"], "alt": told["alt"]}
+
+
+def _csv_text(frame: pd.DataFrame) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(frame.columns)
+    writer.writerows([["" if v is None else v for v in row] for row in frame.itertuples(index=False)])
+    return buffer.getvalue()
+
+
+class PageMaker:
+    """Writes the pages of one book: renders templates with the pieces (`figure`, `table`, `badge`) they may call."""
+
+    def __init__(
+        self, root: Path, source: Path, runs: list[Run], report: Callable[[str], None] = lambda line: None
+    ) -> None:
+        self.root, self.source, self.runs, self.report = root, source, runs, report
+        loader = jinja2.FileSystemLoader(root / "book")
+        self.environment = jinja2.Environment(
+            loader=loader,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+            autoescape=False,  # noqa: S701 -- Markdown, not HTML: what comes from data goes through as_markdown
+        )
+        self.environment.filters["as_markdown"] = as_markdown
+        self.environment.globals.update(
+            runs=runs,
+            source_titles=tables.SOURCE_TITLES,
+            target_titles=tables.TARGET_TITLES,
+            metric_titles=tables.METRIC_TITLES,
+            headline=HEADLINE,
+            detected=DETECTED,
+            targets=TARGETS,
+            sources=SOURCES,
+            drawing=self.drawing,
+            badge=words.badge,
+            number=tables.number,
+            answers=words.answers,
+            what_to_notice=words.what_to_notice,
+            proof_table=self.proof_table,
+        )
+
+    def render(self, template: str, page: str, **values: Any) -> None:
+        path = self.source / f"{page}.md"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(self.environment.get_template(template).render(**values), encoding="utf-8", newline="\n")
+
+    def drawing(self, name: str, width: str = "100%") -> str:
+        """A figure that belongs to no run (network, worked example ...), drawn once, as a figure directive."""
+        folder = self.source / "figures"
+        if not (folder / f"{name}.json").is_file():
+            figures.save(_DRAWINGS[name](), folder, name)
+        return figure_block(_describe(folder, name), name.replace("_", "-"), width=width)
+
+    def proof_table(self, name: str, caption: str) -> str:
+        """A table of book/proof/`name`.csv, as a run of its proof left it there."""
+        place = self.source / "tables"
+        place.mkdir(parents=True, exist_ok=True)
+        kept = self.root / "book" / "proof" / f"{name}.csv"
+        if not kept.is_file():
+            raise BadInput(
+                f"{kept} is missing; run `braintransfer prove` and copy its table there, or take its page out"
+            )
+        shutil.copyfile(kept, place / kept.name)
+        return _table_block(name, f"proof-{name}", caption)
+
+    def run_pages(self, run: Run) -> None:
+        """Every results page of a run for which there is something to show."""
+        here = self.source / "results" / run.slug
+        for name in _draw(run, here / "figures"):
+            run.drawn[name] = _describe(here / "figures", name)
+            stage = _stage_of(run, name)
+            if stage is not None:
+                link = f"/stages/{run.slug}/{stage.group}/{stage.page}"
+                run.drawn[name]["made"] = f"Made from {{doc}}`this stage <{link}>`."
+        turned = self._turned(run, here)
+        pieces = {
+            "run": run,
+            "turned": turned,
+            "turn": lambda name, still, caption: turn_block(name, run.drawn.get(still), f"{run.slug}-{name}", caption),
+            "figure": lambda name, width="100%": (
+                figure_block(run.drawn[name], f"{run.slug}-{name.replace('_', '-')}", width=width)
+                if name in run.drawn
+                else ""
+            ),
+            "table": lambda name, frame, caption: self._table(run, here, name, frame, caption),
+            "data": run.tables,
+            "reading": tables.for_reading,
+            "differences": tables.differences_for_reading,
+            "factorial_frame": tables.factorial_for_reading,
+            "arms_frame": tables.arms_for_reading,
+            "cost_frame": tables.cost_for_reading,
+            "sizes": words.sizes_for_reading(run),
+            "kind": words.kind_of,
+            "one_by_one": words.one_by_one,
+            "learned": words.learned_for_reading,
+            "leaks_frame": tables.leaks_for_reading,
+            "planted_frame": tables.planted_for_reading,
+            "near": near_duplicates,
+            "fair_frame": tables.fairness_for_reading,
+            "sources_frame": words.sources_for_reading,
+            "source_sets": words.source_sets,
+            "targets_frame": words.targets_for_reading,
+            "contrasts": words.contrasts_for_reading(run.contrasts),
+            "summary": words.claims_summary(tables.read_json(run.folder / "compare" / "claims_summary.json", None)),
+        }
+        pages = [p for p in RESULT_PAGES if run.results is not None and _worth_a_page(run, p)]
+        for page in pages:
+            template = f"templates/{'target' if page in TARGETS else page}.md"
+            self.render(template, f"results/{run.slug}/{page}", target=page, **pieces)
+        self.render("templates/run.md", f"results/{run.slug}/index", pages=pages, **pieces)
+
+    def _turned(self, run: Run, here: Path) -> list[str]:
+        """Write the figures of a run that can be turned, each as a piece of HTML below `here`/turn; returns their names."""
+        if run.results is None or not run.present:
+            return []
+        folder, extra = here / "turn", self.source / "extra" / "turn"
+        folder.mkdir(parents=True, exist_ok=True)
+        up = f"../../stages/{run.slug}/targets/"
+        cells = {
+            s.folder.parts[2:]: f"{up}{s.page}.html" for s in run.stages if s.folder.parts[:2] == ("targets", "main")
+        }
+        pieces = {
+            "grid": interactive.grid(run.results, {(c[0], c[1]): page for c, page in cells.items() if len(c) == 2}),
+            "ranking": interactive.ranking(run.results, run.kinds),
+        }
+        scans = interactive.shown_scans(run.folder, run.results, self.root / "_build" / "predictions")
+        if scans:
+            without = fetch_niivue(self.root, extra, self.report)
+            files = [f"{run.slug}-{scan.dataset}.js" for scan in scans]
+            extra.mkdir(parents=True, exist_ok=True)
+            for scan, file in zip(scans, files, strict=True):
+                (extra / file).write_text(interactive.scan_script(scan), encoding="utf-8")
+            viewer = "" if without else NIIVUE.name
+            pieces["slices"] = interactive.scans_stage("slices", scans, files)
+            pieces["viewer"] = interactive.scans_stage("viewer", scans, files, viewer, without)
+            self._still(run, here, "turn_slices", interactive.planes_figure(scans[0], ("axial",)))
+            self._still(run, here, "turn_planes", interactive.planes_figure(scans[0]))
+        overlaps = run.tables.get("overlap", interactive.overlap_table(scans))
+        if len(overlaps):
+            pieces["detection"] = interactive.detection(overlaps)
+            self._still(run, here, "turn_overlap", interactive.overlap_figure(overlaps))
+            (here / "tables").mkdir(exist_ok=True)
+            overlaps.to_csv(here / "tables" / "overlap.csv", index=False, float_format="%.6g", lineterminator="\n")
+        for name, text in pieces.items():
+            (folder / f"{name}.html").write_text(text, encoding="utf-8")
+        return list(pieces)
+
+    def _still(self, run: Run, here: Path, name: str, drawing: figures.Drawing) -> None:
+        figures.save(drawing, here / "figures", name)
+        run.drawn[name] = _describe(here / "figures", name)
+
+    def _table(self, run: Run, here: Path, name: str, frame: pd.DataFrame | None, caption: str) -> str:
+        if frame is None or not len(frame):
+            return "*Not in this run.*\n"
+        folder = here / "tables"
+        folder.mkdir(parents=True, exist_ok=True)
+        text = _csv_text(frame)
+        (folder / f"{name}.csv").write_text(text, encoding="utf-8", newline="\n")
+        # on the page a line may break between a name's words, but not inside "0.62 (0.55 to 0.69)"
+        marked = _csv_text(frame.map(lambda cell: as_markdown(cell) if isinstance(cell, str) else cell))
+        unbroken = re.sub(r"[−\d.]+ \([^()\n]* to [^()\n]*\)", lambda found: found[0].replace(" ", "\u00a0"), marked)
+        (folder / f"{name}.shown.csv").write_text(unbroken, encoding="utf-8", newline="\n")
+        return _table_block(name, f"{run.slug}-{name}", caption, shown=f"{name}.shown")
+
+    def stage_pages(self, run: Run) -> None:
+        """The executed notebooks of a run as pages, grouped, with an overview of what ran."""
+        groups = {g: [s for s in run.stages if s.group == g] for g in GROUPS}
+        for group, stages in groups.items():
+            for stage in stages:
+                path = self.source / "stages" / run.slug / group / f"{stage.page}.ipynb"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                nbformat.write(_as_page(stage, run), path)
+            if stages:
+                self.render(
+                    "templates/stage_group.md",
+                    f"stages/{run.slug}/{group}/index",
+                    run=run,
+                    title=GROUPS[group],
+                    stages=stages,
+                )
+        kept = [g for g in GROUPS if groups[g]]
+        self.render(
+            "templates/stages.md",
+            f"stages/{run.slug}/index",
+            run=run,
+            groups=[(g, GROUPS[g], len(groups[g])) for g in kept],
+        )
+
+
+def _simulators(part: str = "") -> figures.Drawing:
+    """A figure of the simulators' proof. Its module pulls in torch: only where its page is drawn."""
+    from braintransfer.proofs import realism
+
+    return realism.distributions_figure(part) if part else realism.pictures_figure()
+
+
+def _lesions(name: str) -> figures.Drawing:
+    """A figure of the proof of semi-synthetic lesions: "pictures_figure", "profile_figure" or "null_figure"."""
+    from braintransfer.proofs import lesions
+
+    drawn: figures.Drawing = getattr(lesions, name)()
+    return drawn
+
+
+_DRAWINGS: dict[str, Callable[[], figures.Drawing]] = {
+    "network": figures.network_figure,
+    "overlap": figures.overlap_figure,
+    "colours": figures.colours_figure,
+    **background.DRAWINGS,
+    "proof_coverage": proof_drawings.committed_coverage,
+    "proof_rules": proof_drawings.committed_rules,
+    "simulators_pictures": _simulators,
+    **{f"lesions_{name}": partial(_lesions, f"{name}_figure") for name in ("pictures", "profile", "null")},
+    **{
+        f"simulators_{part.lower()}": partial(_simulators, part) for part in ("T1", "Volumes", "MS", "Stroke", "Masses")
+    },
+}
+
+
+def _worth_a_page(run: Run, page: str) -> bool:
+    if page == "turn":
+        return bool(run.present)
+    if page in TARGETS:
+        return page in run.present
+    if page == "detection":
+        return any(t in run.present for t in DETECTED) and "detection" in run.tables
+    if page == "claims":
+        return bool(run.contrasts)
+    if page in ("curves", "examples"):
+        return any(
+            name.startswith((f"{page}_", "showcase_") if page == "examples" else f"{page}_") for name in run.drawn
+        )
+    if page == "samples":
+        return "samples" in run.drawn
+    if page == "controls":
+        return "arms" in run.tables
+    if page == "audit":
+        return "leaks" in run.tables
+    return page == "data" or page in run.tables
+
+
+def _draw(run: Run, folder: Path) -> list[str]:
+    """Figures of a run: those kept in the run folder first, then whatever can be drawn from its data."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in sorted(run.folder.glob("compare/figures/*")) + sorted(run.folder.glob("audit/pairs.*")):
+        if path.suffix in (".svg", ".png", ".json"):
+            shutil.copyfile(path, folder / path.name)
+    if run.results is not None:
+        figures.write_figures(run.folder, folder, run.kinds)
+    for dataset in (*DOMAINS, *TARGETS):
+        drawing = _montage(run, dataset)
+        if drawing is not None:
+            figures.save(drawing, folder, f"montage_{dataset}")
+    return sorted(p.stem for p in folder.glob("*.json"))
+
+
+def _stage_of(run: Run, figure: str) -> StagePage | None:
+    """The stage to which a figure's numbers go back: a data set's own, or else the comparison."""
+    folder = Path("data", figure.removeprefix("montage_")) if figure.startswith("montage_") else Path("compare")
+    folder = Path("audit") if figure == "pairs" else folder
+    return next((s for s in run.stages if s.folder == folder), None)
+
+
+def _montage(run: Run, dataset: str, n: int = 12) -> figures.Drawing | None:
+    """Pictures of a slice store, training rows only; None where there is no store or its licence forbids pictures."""
+    from braintransfer.store import open_store
+
+    if not (run.folder / "data" / dataset / "images.npy").is_file():
+        return None
+    store = open_store(run.folder / "data" / dataset)
+    if store.facts.get("publish") not in ("pictures", "volumes"):
+        return None
+    people = store.subjects("train", 0)
+    rows = store.rows(people, fold=0) if "folds" in store.splits else store.rows(people)
+    rows = rows[store.slices["foreground"].to_numpy()[rows] > 0]
+    if not len(rows):
+        return None
+    rows = rows[np.unique(np.linspace(0, len(rows) - 1, n).round().astype(int))]
+    images, masks = store.load(rows, fold=0) if "folds" in store.splits else store.load(rows)
+    titles = [str(store.slices["label"].iloc[r]) for r in rows]
+    return figures.montage_figure(
+        images, masks, titles, str(store.facts.get("title", dataset)), tables.data_kind(store.facts)
+    )
+
+
+def _as_page(stage: StagePage, run: Run) -> nbformat.NotebookNode:
+    """An executed notebook as a page: a note under its title, an alternative text for every picture, no widgets."""
+    notebook = nbformat.read(stage.notebook, as_version=4)
+    m = stage.manifest
+    facts = [f"stage `{stage.notebook.stem}` of the run {as_markdown(str(run.facts.get('profile', run.slug)))}"]
+    if isinstance(m.get("seconds"), int | float):
+        facts.append(f"{m['seconds']:.0f} s")
+    if m.get("device"):
+        facts.append(as_markdown(f"on {m['device']}" + (f" in {m['precision']}" if m.get("precision") else "")))
+    facts.append(f"code `{str(m.get('code', ''))[:8]}`")
+    simulated = run.simulated or "simulated" in run.kinds.values()
+    note = (":::{admonition} Simulated data\n:class: warning simulated\n" if simulated else ":::{note}\n") + (
+        f"{'Made from simulated data. ' if simulated else ''}Executed by papermill: {', '.join(facts)}. Where its "
+        f"files are: `{stage.folder.as_posix()}`.\n:::"
+    )
+    first = next(
+        (k for k, c in enumerate(notebook.cells) if c.cell_type == "markdown" and c.source.lstrip().startswith("# ")),
+        None,
+    )
+    if first is None:
+        notebook.cells.insert(0, nbformat.v4.new_markdown_cell(f"# {stage.title}"))
+        first = 0
+    heading, _, rest = notebook.cells[first].source.lstrip().partition("\n")
+    notebook.cells[first].source = f"{heading}\n\n{note}\n{rest}"
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []) if cell.cell_type == "code" else []:
+            data = output.get("data", {})
+            if any(kind.startswith("image/") for kind in data):
+                alt = next(
+                    (v["alt"] for v in output.get("metadata", {}).values() if isinstance(v, dict) and v.get("alt")), ""
+                )
+                shown = cell.metadata.setdefault("mystnb", {}).setdefault("image", {})
+                shown.setdefault("alt", words.unbroken(alt) or f"Picture made by the code above, in: {stage.title}")
+                shown.setdefault("width", "100%")
+    notebook.metadata.setdefault("language_info", {"name": "python"})
+    notebook.metadata.pop("widgets", None)
+    return notebook

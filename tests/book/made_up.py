@@ -1,0 +1,133 @@
+"""A made-up run and the book that is built from it. Its numbers are random and mean nothing."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import numpy as np
+import pandas as pd
+from safetensors.torch import save_file
+from test_baselines import lesion_store
+
+from braintransfer import figures, study, tables
+from braintransfer.network import build_unet
+from braintransfer.provenance import atomic_write_json, read_manifest
+
+ROOT = Path(__file__).resolve().parents[2]
+SHOWN = ("scratch", "imagenet", "mri-segmentation")
+
+
+def a_project(root: Path) -> Path:
+    """The book's prose and settings in an empty project, without reference results and without a run."""
+    shutil.copytree(ROOT / "book", root / "book", ignore=shutil.ignore_patterns("reference"))
+    for name in ("_config.yml", "_toc.yml", "package.json", "package-lock.json"):
+        shutil.copyfile(ROOT / name, root / name)
+    (root / "notebooks" / "profiles").mkdir(parents=True)
+    (root / "notebooks" / "profiles" / "demo.yaml").touch()
+    return root
+
+
+def an_executed_notebook(folder: Path, stage: str = "finetune") -> Path:
+    """An executed stage with its manifest; both made up."""
+    folder.mkdir(parents=True)
+    code = nbformat.v4.new_code_cell("picture", execution_count=2)
+    data, metadata = figures.overlap_figure()._repr_mimebundle_()
+    code.outputs = [nbformat.v4.new_output("display_data", data=data, metadata=metadata)]
+    parameters = nbformat.v4.new_code_cell("seed: int = 0", execution_count=1, metadata={"tags": ["parameters"]})
+    cells = [
+        nbformat.v4.new_markdown_cell("# A question?\n\nSome $x^2$."),
+        parameters,
+        nbformat.v4.new_markdown_cell("## Result"),
+        code,
+    ]
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata={"papermill": {"parameters": {"seed": 0}}})
+    nbformat.write(notebook, folder / f"{stage}.ipynb")
+    manifest = {
+        "status": "done",
+        "stage": stage,
+        "key": "0" * 64,
+        "code": "1" * 64,
+        "parameters": {"seed": 0},
+        "outputs": {},
+        "seconds": 1.0,
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder / f"{stage}.ipynb"
+
+
+def made_up_results() -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    rows: list[dict[str, Any]] = []
+    for source, target, person, seed in itertools.product(SHOWN, study.TARGETS, range(4), range(2)):
+        domain, task = study.domain_task(source)
+        key = {
+            "profile": "demo",
+            "arm": "main",
+            "encoder": "none",
+            "source": source,
+            "domain": domain,
+            "task": task,
+            "target": target,
+            "subject": f"made-up-{person}",
+            "fold": 0,
+            "seed": seed,
+            "n_train": 2,
+            "n_source": 10 * len(task),
+            "class": "",
+        }
+        metrics = ("dice", "miou", *(tables.DETECTION_METRICS if target in study.DETECTED else ()))
+        rows += [{**key, "metric": metric, "value": rng.uniform()} for metric in metrics]
+    return pd.DataFrame(rows)[list(study.RESULT_COLUMNS)]
+
+
+def a_run(root: Path) -> Path:
+    """A small made-up run of the demo: three sources, three targets, two executed notebooks."""
+    run = root / "runs" / "demo"
+    (run / "compare").mkdir(parents=True)
+    results = made_up_results()
+    results.to_csv(run / "results.csv", index=False)
+    for name, table in tables.comparison_tables(results).items():
+        table.to_csv(run / "compare" / f"{name}.csv", index=False)
+    contrast = {
+        "claim": "claim1",
+        "target": "stroke",
+        "A": "mri-segmentation",
+        "B": "imagenet",
+        "metric": "dice",
+        "estimate": 0.01,
+        "lower": -0.1,
+        "upper": 0.12,
+        "margin": 0.03,
+        "n_subjects": 4,
+        "n_seeds": 2,
+        "verdict": "illustration: the rule would say inconclusive",
+        "gates": {"assay": {"passed": False, "reason": "made up"}},
+    }
+    (run / "compare" / "claims.json").write_text(json.dumps([contrast]))
+    (run / "run.json").write_text(json.dumps({"profile": "demo", "title": "Made up for a test", "simulated": True}))
+    an_executed_notebook(run / "targets" / "main" / "stroke" / "imagenet")
+    an_executed_notebook(run / "data" / "natural", "prepare")
+    a_scan(run)
+    return run
+
+
+def a_scan(run: Path, publish: str = "volumes") -> None:
+    """Six tiny scans with one cube as MS lesion in the run's store, and networks of three sources that learned nothing."""
+    folder = run / "data" / "ms"
+    lesion_store(folder)
+    manifest = read_manifest(folder)
+    assert manifest is not None
+    manifest["parameters"] = {"role": "target", "target": "ms"}
+    manifest["facts"] |= {"publish": publish, "simulated": True, "citation": "made up for a test", "licence": "none"}
+    atomic_write_json(folder / "manifest.json", manifest)
+    header = {"encoder": "tf_efficientnet_lite0", "outputs": "2", "spacing": "2.0", "size": "32x32"}
+    for k, source in enumerate(SHOWN):
+        kept = run / "targets" / "main" / "ms" / source / "fold-0" / "seed-0"
+        kept.mkdir(parents=True, exist_ok=True)
+        weights = build_unet("tf_efficientnet_lite0", 2, k).state_dict()
+        save_file({name: value.contiguous() for name, value in weights.items()}, kept / "network.safetensors", header)
