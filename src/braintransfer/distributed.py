@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from braintransfer import torchvision_ops  # noqa: F401  must come before whatever imports torchvision
+
+# isort: split
 import torch
 from timm.layers import BatchNormAct2d, convert_sync_batchnorm
 from torch import Tensor, nn
