@@ -80,7 +80,7 @@ def stages(profile: Profile, run: str, data: str, cells: Sequence[Cell]) -> list
     targets = [t for t in study.TARGETS if any(t == target for target, _, _ in cells)]
     encoders = encoders_of(cells)
     replicates = {
-        arm: of for arm in dict.fromkeys(arm for arm, _ in encoders) if (of := profile.arms.get(arm)) and of.data
+        arm: profile.arms[arm].data for arm, _ in encoders if arm in profile.arms and profile.arms[arm].data is not None
     }
     wanted = {study.domain_task(source)[0] for arm, source in encoders if arm not in replicates}
     domains = [d for d in study.DOMAINS if d in wanted]
@@ -96,14 +96,10 @@ def stages(profile: Profile, run: str, data: str, cells: Sequence[Cell]) -> list
         }
         made.append(Stage("prepare", f"data/{dataset}", title, everything, ()))
 
-    for domain in domains:
-        of = profile.sources[domain]
-        size = [profile.source_size, profile.source_size]
-        prepare(domain, f"images of {domain}", recipe=of.recipe, role="source", images=of.images, size=size)
-    for arm, of in replicates.items():
-        assert of.data is not None
-        size = [profile.source_size, profile.source_size]
-        prepare(arm, f"images of {arm}", recipe=of.data.recipe, role="source", images=of.data.images, size=size)
+    size = [profile.source_size, profile.source_size]
+    for dataset, of in [*((d, profile.sources[d]) for d in domains), *replicates.items()]:
+        assert of is not None
+        prepare(dataset, f"images of {dataset}", recipe=of.recipe, role="source", images=of.images, size=size)
     for target in targets:
         to = profile.targets[target]
         prepare(

@@ -309,7 +309,8 @@ def stopped_after(steps):
 def test_a_training_that_is_stopped_goes_on_and_ends_in_the_same_bytes(slices, tmp_path, monkeypatch, after):
     monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
     schedule = Schedule(steps=6, batch=4, crop=32)
-    straight, path, said = build_unet(ENCODER, 2, 0), tmp_path / "training.safetensors", []
+    straight, path = build_unet(ENCODER, 2, 0), tmp_path / "training.safetensors"
+    said: list[str] = []
     history = train(straight, slices, schedule=schedule)
     with pytest.raises(Stopped):
         train(build_unet(ENCODER, 2, 0), slices, schedule=schedule, make_batch=stopped_after(after), checkpoint=path)
