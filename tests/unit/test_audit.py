@@ -42,6 +42,8 @@ class Made:
         for scan, (subject, site, images, notes) in self.scans.items():
             masks = np.zeros(images.shape[:3], np.uint8)
             writer.add(images, masks, subject=subject, scan=scan, site=site, geometry={"notes": notes})
+        for fold in self.splits.get("folds", []):
+            fold["order"] = [fold["train"]]
         writer.finish(self.splits)
         parameters = {"role": self.role, "target": self.target}
         facts = {"publish": self.publish, "recipe": name, "title": name}

@@ -58,7 +58,7 @@ def test_a_null_check_counts_only_for_the_lesions_it_was_made_with_and_where_it_
     monkeypatch.setattr(compare, "project_root", lambda: tmp_path)
     writer = StoreWriter(tmp_path / "data" / "ms", (8, 8))
     writer.add(np.zeros((1, 8, 8), np.uint8), np.zeros((1, 8, 8), np.uint8), subject="a", scan="a")
-    writer.finish({"folds": []})
+    writer.finish({"folds": [{"train": ["a"], "validation": [], "test": [], "order": [["a"]]}]})
     facts = {"drawn_by": drawn_by}
     write_manifest(tmp_path / "data" / "ms", stage="prepare", key="k", parameters={}, code="c", inputs={}, facts=facts)
     settings = CompareSettings(read_from=str(tmp_path), write_to=str(tmp_path), cells=["ms:scratch"])

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from timm.layers import BatchNormAct2d
 from torch import nn
 
 from braintransfer import distributed, study
@@ -15,6 +14,8 @@ from braintransfer.errors import BadInput
 from braintransfer.machine import Machine
 from braintransfer.network import build_unet
 from braintransfer.training import Schedule, batch_order, fit, segmentation_batch, segmentation_loss
+
+from timm.layers import BatchNormAct2d  # isort: skip  # torchvision must come by way of our package
 
 pytest.importorskip("accelerate", reason='pip install -e ".[devices]"')
 
