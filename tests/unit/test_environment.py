@@ -46,6 +46,7 @@ IMPORT_NAMES = {
     "scikit-image": "skimage",
     "scikit-learn": "sklearn",
     "segmentation-models-pytorch": "segmentation_models_pytorch",
+    "snakemake-executor-plugin-slurm": "snakemake_executor_plugin_slurm",
 }
 
 
@@ -191,7 +192,10 @@ def imported_packages() -> set[str]:
 
 
 def test_what_is_imported_is_named_and_what_is_named_is_used() -> None:
-    names = [canonicalize_name(r.name) for r in requirements() + requirements("proof")]
+    names = [
+        canonicalize_name(r.name)
+        for r in requirements() + [r for extra in ("proof", "devices", "slurm") for r in requirements(extra)]
+    ]
     named = {IMPORT_NAMES.get(name, name): name for name in names}
     # what other people's proofs need and lives in an environment of its own (CONTRIBUTING.md); they say so where it is absent
     apart = {"panoptica", "torchio", "nnunetv2", "batchgenerators"}

@@ -99,7 +99,7 @@ def test_the_three_tasks_of_a_source_see_the_same_views(slices):
         return slices[0][rows], slices[1][rows], np.arange(4)
 
     schedule, order = Schedule(3, 4, crop=32), np.arange(12).reshape(3, 4)
-    of_task = [list(first_batches(3, read, order, BATCHES[task], schedule, MACHINE, 2)) for task in BATCHES]
+    of_task = [list(first_batches(3, read, order, BATCHES[task], schedule, MACHINE, 2)) for task in study.TASKS]
     for (classified, labels), (segmented, masks), (corrupted, original) in zip(*of_task, strict=True):
         assert torch.equal(classified, segmented) and torch.equal(segmented, original)
         assert not torch.equal(corrupted, original)
