@@ -412,6 +412,7 @@ def engine(arguments: tuple[str, ...]) -> None:
     """Snakemake, ending when the door does."""
     # jobs on a cluster do not end with this process: interrupted, Snakemake cancels them
     if "--profile" in arguments:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with it ignored
         die_with_parent(lambda: os.kill(os.getpid(), signal.SIGINT))
     else:
         die_with_parent()

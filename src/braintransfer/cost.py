@@ -167,3 +167,84 @@ def cost_table(run: Path, planned: Mapping[str, float] | None = None) -> pd.Data
         for names in kept["of"]
     ]
     return kept[columns].round(3)
+
+
+# ----------------------------------------------------------------------------------------------------- at another scale
+#: Files that one trained network leaves in its folder.
+FILES = 7
+
+
+def planning(
+    run: Path, photographs: int, scans: int, cohorts: int, seen: int, seen_slices: int
+) -> list[dict[str, Any]]:
+    """Disk and device-hours of three larger studies. Keys plan, pictures (or networks), slices, disk_gb, hours, files.
+
+    run: a folder with the machine.json whose rate is taken. The sizes of pictures and slices are those of the profile `paper`,
+    of a cohort those of stroke in `reference`, with the default encoder. seen: times that a photograph is looked at in training.
+    """
+    from braintransfer.plan import cells_of, stages
+    from braintransfer.settings import read_profile
+
+    rate, paper, reference = measured_rate(run), read_profile("paper"), read_profile("reference")
+    view = (paper.pretrain.crop / 64) ** 2 / rate
+    slices = int(scans * BRAIN_HEIGHT / paper.spacing)
+    cells = [cell for cell in cells_of(reference) if cell[0] == "stroke" and cell[2] == "main"]
+    every = stages(reference, "runs/reference", "", cells)
+    of_cohort = estimate(reference, every, rate).set_index("folder")
+    of_cohort = of_cohort[of_cohort.index.str.startswith(("targets/", "data/stroke"))]
+    networks = cohorts * len(cells) * len(reference.seeds) * len(reference.targets["stroke"].run_folds)
+    pixels = {"photographs": 4 * paper.source_size**2, "slices": 2 * paper.size[0] * paper.size[1]}
+    tested = cohorts * _people(reference, "stroke")[0] * int(BRAIN_HEIGHT / reference.spacing)
+    rows = [
+        ("photographs", photographs, pixels["photographs"], photographs * (PREPARE["images"] + seen * view), FILES),
+        ("slices", slices, pixels["slices"], scans * PREPARE["volumes"] + slices * seen_slices * view, FILES),
+    ]
+    table = [
+        {"plan": name, "pictures": n, "slices": n, "disk_gb": n * size / 1e9, "hours": seconds / 3600, "files": files}
+        for name, n, size, seconds, files in rows
+    ]
+    disk, seconds = cohorts * of_cohort["disk_mb"].sum() / 1e3, cohorts * of_cohort["seconds"].sum()
+    return [
+        *table,
+        {
+            "plan": "cohorts", "pictures": networks, "slices": tested, "disk_gb": disk, "hours": seconds / 3600,
+            "files": FILES * networks,
+        },
+    ]  # fmt: skip
+
+
+def growth(rows: Sequence[int] = (20_000, 200_000)) -> list[dict[str, float]]:
+    """What opening a store's table costs as it grows, measured here and now. Keys rows, seconds, mb (in memory)."""
+    import io
+    import time
+
+    measured = []
+    for n in rows:
+        text = "subject,scan,site,slice,label,foreground\n" + "".join(
+            f"p{k // 140:06d},p{k // 140:06d}_t1,a,{k % 140},,{k % 97}\n" for k in range(n)
+        )
+        start = time.perf_counter()
+        names = {name: str for name in ("subject", "scan", "site", "label")}
+        table = pd.read_csv(io.StringIO(text), dtype=names, keep_default_na=False)
+        seconds = time.perf_counter() - start
+        measured.append({"rows": n, "seconds": seconds, "mb": table.memory_usage(deep=True).sum() / 1e6})
+    return measured
+
+
+def speeds() -> dict[str, float]:
+    """Measured here and now: megabytes hashed a second, and pairs of pictures that the audit compares a second."""
+    import hashlib
+    import time
+
+    import numpy as np
+
+    from braintransfer.near_duplicates import COARSE, similarity
+
+    block = bytes(32_000_000)
+    start = time.perf_counter()
+    hashlib.sha256(block).digest()
+    hashed = len(block) / 1e6 / (time.perf_counter() - start)
+    prints = np.random.default_rng(0).integers(-100, 100, (2048, COARSE**2 - 1)).astype(np.int8)
+    start = time.perf_counter()
+    similarity(prints, prints)
+    return {"hashed_mb": hashed, "pairs": len(prints) ** 2 / (time.perf_counter() - start)}

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 #: What has to be installed (Debian: slurmctld slurmd slurm-client munge).
-NEEDED = ("slurmctld", "slurmd", "sbatch", "squeue", "scancel", "sinfo", "munged")
+NEEDED = ("slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel", "sinfo", "munged")
 
 CONFIGURATION = """ClusterName=one
 SlurmctldHost={host}(127.0.0.1)
@@ -76,7 +76,13 @@ class Slurm:
         (folder / "gres.conf").write_text("Name=gpu File=/dev/tty[0-1]\n", encoding="utf-8")
         (folder / "munge.key").write_bytes(os.urandom(128))
         (folder / "munge.key").chmod(0o400)
-        self.environment = {"SLURM_CONF": str(folder / "slurm.conf")}
+        # the plugin takes SLURM's variables from a job before it calls srun, which then looks in /etc
+        srun = folder / "bin" / "srun"
+        srun.parent.mkdir()
+        srun.write_text(f'#!/bin/sh\nSLURM_CONF={folder}/slurm.conf exec {_sbin("srun")} "$@"\n', encoding="utf-8")
+        srun.chmod(0o755)
+        path = f"{srun.parent}{os.pathsep}{os.environ['PATH']}"
+        self.environment = {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": path}
         self.daemons: list[subprocess.Popen[bytes]] = []
 
     def start(self) -> None:

@@ -63,3 +63,28 @@ def test_what_a_run_took_is_added_up_once_and_stands_beside_what_was_planned(tmp
     assert (row["stage"], row["arm"], row["runs"], row["hours"], row["samples"]) == ("pretrain", "main", 2, 1.0, 20)
     assert row["planned_hours"] == 2.0
     assert cost.cost_table(tmp_path)["planned_hours"].isna().all()
+
+
+def test_a_plan_grows_with_what_is_planned_and_takes_the_rate_of_the_run(tmp_path: Path) -> None:
+    def plans(rate: float, *sizes: int) -> pd.DataFrame:
+        way = {"precision": "fp32", "channels_last": False, "images_per_second": {"fp32": rate}}
+        (tmp_path / "machine.json").write_text(json.dumps(way), encoding="utf-8")
+        return pd.DataFrame(cost.planning(tmp_path, *sizes)).set_index("plan")
+
+    once, longer = plans(50, 1000, 10, 3, 30, 3), plans(50, 1000, 10, 3, 60, 6)
+    assert once.loc["photographs", "disk_gb"] == pytest.approx(1000 * 224 * 224 * 4 / 1e9)
+    read = 1000 * cost.PREPARE["images"] / 3600
+    seen = [table.loc["photographs", "hours"] - read for table in (once, longer)]
+    assert seen[1] == pytest.approx(2 * seen[0])
+    assert longer.loc["cohorts", "hours"] == once.loc["cohorts", "hours"]
+    more = plans(50, 2000, 20, 6, 30, 3)
+    assert list(more["hours"] / once["hours"]) == pytest.approx([2.0] * 3)
+    assert plans(100, 1000, 10, 3, 30, 3).loc["slices", "hours"] < 0.6 * once.loc["slices", "hours"]
+
+
+def test_a_cluster_is_asked_for_more_time_than_the_longest_stage_of_a_kind_should_take() -> None:
+    reference = read_profile("reference")
+    every = plan.stages(reference, "runs/x", "", plan.cells_of(reference))
+    asked, table = cost.minutes_to_ask(reference, every), planned(reference)
+    assert set(asked) == {"prepare", "audit", "pretrain", "finetune", "compare"}
+    assert all(60 * asked[kind] > 2.9 * seconds for kind, seconds in zip(table["stage"], table["seconds"], strict=True))

@@ -17,7 +17,7 @@ import nbformat
 import numpy as np
 import pandas as pd
 
-from braintransfer import figures, interactive, near_duplicates, tables
+from braintransfer import cost, figures, interactive, near_duplicates, tables
 from braintransfer.book import words
 from braintransfer.book.javascript import NIIVUE, fetch_niivue
 from braintransfer.book.runs import GROUPS, Run, StagePage
@@ -124,6 +124,11 @@ class PageMaker:
             answers=words.answers,
             what_to_notice=words.what_to_notice,
             proof_table=self.proof_table,
+            planning=lambda run, *sizes: cost.planning(root / run, *sizes),
+            rate=lambda run: cost.measured_rate(root / run),
+            growth=cost.growth,
+            speeds=cost.speeds,
+            files_a_network=cost.FILES,
         )
 
     def render(self, template: str, page: str, **values: Any) -> None:
