@@ -616,7 +616,7 @@ def _broken_input(run: Path, folder: Path, manifest: dict[str, Any], data: Path 
             from braintransfer.compare import null_checks
 
             settings = read_parameters("compare", {**parameters, "read_from": str(run), "write_to": str(run)})
-            targets = dict.fromkeys(cell.split(":")[0] for cell in settings.cells)
+            targets = dict.fromkeys(plan.cell_of(cell)[0] for cell in settings.cells)
             now = digest(null_checks(settings, list(targets)))
         elif name == "store":
             place = parameters.get("target") or parameters.get("dataset") or parameters.get("domain")
@@ -631,7 +631,7 @@ def _broken_input(run: Path, folder: Path, manifest: dict[str, Any], data: Path 
             encoder = (
                 run
                 / "sources"
-                / (parameters["arm"] if study.arm(parameters["arm"]).pretrains else "main")
+                / study.encoder_arm(parameters["arm"])
                 / parameters["source"]
                 / f"seed-{parameters['seed']}"
                 / "encoder.safetensors"
@@ -640,7 +640,7 @@ def _broken_input(run: Path, folder: Path, manifest: dict[str, Any], data: Path 
         elif name.startswith(("fold-", "seed-")):
             now = (read_manifest(folder / name) or {}).get("key", "missing")
         elif ":" in name and manifest["stage"] == "compare":
-            target, source, arm = (*name.split(":"), "main")[:3]
+            target, source, arm = plan.cell_of(name)
             now = (read_manifest(run / "targets" / arm / target / source) or {}).get("key", "missing")
         if now is not None and now != recorded:
             return f"{folder / MANIFEST} was made from another '{name}' than the run now holds"

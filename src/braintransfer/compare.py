@@ -12,7 +12,7 @@ import pandas as pd
 
 from braintransfer import baselines, claims, study, tables
 from braintransfer.errors import BadInput
-from braintransfer.plan import Cell, encoders_of
+from braintransfer.plan import Cell, cell_of, encoders_of
 from braintransfer.provenance import (
     atomic_write_json,
     code_hash,
@@ -44,23 +44,6 @@ class Comparison:
     key: str
     code: str
     inputs: dict[str, str]
-
-
-def named_cells(settings: CompareSettings) -> list[Cell]:
-    """Target, source and arm of "stroke:imagenet" (main) or "stroke:imagenet:labels_4". BadInput for anything else."""
-    cells: list[Cell] = []
-    for name in settings.cells:
-        target, _, rest = name.partition(":")
-        source, _, arm = rest.partition(":")
-        arm = arm or "main"
-        try:
-            known = target in study.TARGETS and source in study.arm(arm).sources
-        except ValueError:
-            known = False
-        if not known:
-            raise BadInput(f"cells: {name!r} is no cell; write TARGET:SOURCE, or TARGET:SOURCE:ARM")
-        cells.append((target, source, arm))
-    return cells
 
 
 def read_cell(settings: CompareSettings, target: str, source: str, arm: str = "main") -> pd.DataFrame:
@@ -102,7 +85,7 @@ def _n_source(settings: CompareSettings, source: str, arm: str, seed: int) -> in
         return 0
     if source == "imagenet":
         return study.IMAGENET_IMAGES
-    arm = arm if study.arm(arm).pretrains else "main"
+    arm = study.encoder_arm(arm)
     manifest = read_manifest(settings.inputs / "sources" / arm / source / f"seed-{seed}")
     if manifest is None:
         raise BadInput(f"the encoder {source} seed {seed} of {settings.inputs} has no manifest; pre-train it again")
@@ -166,27 +149,34 @@ def fairness(settings: CompareSettings, cells: list[Cell]) -> tuple[pd.DataFrame
             # an arm's change is made in one of the two trainings; the other must be as in the main arm
             here = changed if (training == "pre-training") == study.arm(arm).pretrains else ()
             found = own if arm == "main" else own | {f"{s} of main": f for s, f in main.get(place, {}).items()}
-            alike = _ALIKE | {_START: "encoder at the start"} if training == "fine-tuning" else _ALIKE_TASKS
+            alike = {
+                key: item for key, item in (_ALIKE_TASKS, _ALIKE)[training == "fine-tuning"].items() if key not in here
+            }
+            if training == "fine-tuning" and arm == "main":
+                alike[_START] = "encoder at the start"
             for key, item in alike.items() if len(found) > 1 else ():
-                if key in here or (key == _START and arm != "main"):
-                    continue
-                values = [facts.get(key) for facts in found.values()]
-                twice = [i for i, value in enumerate(values) if values.index(value) != i]
-                apart = [i for i, value in enumerate(values) if value != values[0]]
-                wrong = twice if key == _START else apart
-                verdict = ("twice" if wrong else "differs") if key == _START else ("unequal" if wrong else "equal")
+                verdict, wrong = _weighed(key, found)
                 where = {"arm": arm, "training": training, "of": of, "fold": fold, "seed": seed}
                 rows.append({**where, "item": item, "sources": len(found), "verdict": verdict})
                 if wrong and not breach:
-                    a = list(found)[values.index(values[wrong[0]]) if key == _START else 0]
-                    b = list(found)[wrong[0]]
                     said = f"{training} of {of}{f', fold {fold}' if fold else ''}, seed {seed}"
                     said += "" if arm == "main" else f", arm {arm}"
-                    breach = (
-                        f"{said}: the {item} is {'the same for' if key == _START else 'not the same for'} {a} and {b}"
-                    )
+                    same = "the same for" if key == _START else "not the same for"
+                    breach = f"{said}: the {item} is {same} {wrong[0]} and {wrong[1]}"
     columns = ["arm", "training", "of", "fold", "seed", "item", "sources", "verdict"]
     return pd.DataFrame(rows, columns=columns), breach
+
+
+def _weighed(key: str, found: dict[str, dict[str, Any]]) -> tuple[str, tuple[str, ...]]:
+    """The verdict on one item of trainings that should agree (on the encoder's start: differ), and the first two that do not."""
+    names, values = list(found), [facts.get(key) for facts in found.values()]
+    for i, value in enumerate(values):
+        first = values.index(value)
+        if key == _START and first != i:
+            return "twice", (names[first], names[i])
+        if key != _START and value != values[0]:
+            return "unequal", (names[0], names[i])
+    return "differs" if key == _START else "equal", ()
 
 
 #: What one training is of: fine-tuning or pre-training, target or domain, fold, seed.
@@ -235,7 +225,7 @@ def null_checks(settings: CompareSettings, targets: list[str]) -> dict[str, dict
 
 def compare(settings: CompareSettings, report: Callable[[str], None] = print) -> Comparison:
     """Prove the cells fair, gather them, score the baselines, weigh the claims; write results.csv, claims.json and tables."""
-    cells = named_cells(settings)
+    cells = [cell_of(name) for name in settings.cells]
     inputs = {}
     for name, (target, source, arm) in zip(settings.cells, cells, strict=True):
         manifest = read_manifest(settings.inputs / "targets" / arm / target / source)

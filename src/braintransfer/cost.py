@@ -10,9 +10,10 @@ from typing import Any
 import pandas as pd
 
 from braintransfer import study
-from braintransfer.plan import Stage
+from braintransfer.errors import BadInput
+from braintransfer.plan import Stage, cells_of, stages
 from braintransfer.provenance import read_manifest
-from braintransfer.settings import Profile
+from braintransfer.settings import Profile, read_profile
 
 #: Views of 64 px that a thread of a processor trains on in a second, until the machine has been measured.
 ASSUMED_RATE = 60.0
@@ -103,6 +104,17 @@ def minutes_to_ask(profile: Profile, every: Sequence[Stage], rate: float = ASSUM
     return {str(kind): int(SLACK * seconds / 60) + SLACK_MINUTES for kind, seconds in longest.items()}
 
 
+def planned(run: Path) -> dict[str, float]:
+    """Seconds that the profile of a finished run would be given beforehand, by folder; empty where that profile is not here."""
+    try:
+        profile = read_profile(str(json.loads((run / "run.json").read_text(encoding="utf-8"))["profile"]))
+    except (OSError, ValueError, KeyError, TypeError, BadInput):
+        return {}
+    every = stages(profile, run.as_posix(), "", cells_of(profile))
+    estimated = estimate(profile, every, measured_rate(run))
+    return dict(zip(estimated["folder"], estimated["seconds"], strict=True))
+
+
 def in_words(estimated: pd.DataFrame, jobs: int, rate: float, measured: bool) -> str:
     """One line: device-hours, how long with so many stages at a time, and disk."""
     seconds, disk = float(estimated["seconds"].sum()), float(estimated["disk_mb"].sum())
@@ -182,9 +194,6 @@ def planning(
     run: a folder with the machine.json whose rate is taken. The sizes of pictures and slices are those of the profile `paper`,
     of a cohort those of stroke in `reference`, with the default encoder. seen: times that a photograph is looked at in training.
     """
-    from braintransfer.plan import cells_of, stages
-    from braintransfer.settings import read_profile
-
     rate, paper, reference = measured_rate(run), read_profile("paper"), read_profile("reference")
     view = (paper.pretrain.crop / 64) ** 2 / rate
     slices = int(scans * BRAIN_HEIGHT / paper.spacing)

@@ -77,7 +77,7 @@ def encoder_file(settings: FinetuneSettings, seed: int) -> Path | None:
     """The weights that this source starts from, the main arm's unless the arm pre-trains its own; None for the two controls."""
     if settings.source in study.CONTROLS:
         return None
-    arm = settings.arm if study.arm(settings.arm).pretrains else "main"
+    arm = study.encoder_arm(settings.arm)
     return settings.inputs / "sources" / arm / settings.source / f"seed-{seed}" / "encoder.safetensors"
 
 
@@ -158,6 +158,10 @@ def train(
     network: torch.nn.Module, settings: FinetuneSettings, weights: Path | None, store: Store, machine: Machine, fold: int,
     seed: int, report: Callable[[str], None], checkpoint: Path | None = None,
 ) -> tuple[LoadReport, History, dict[str, Any]]:  # fmt: skip
+    """Fine-tune `network` in place on the training people of `fold`: what was loaded, what happened, and what is common to sources.
+
+    weights: the encoder's file, None for the two controls. checkpoint: as in `training.fit`. BadInput without a training slice.
+    """
     people = store.training_subset(fold, seed, settings.n_train)
     rows = store.rows(people, fold=fold)
     if not len(rows):
@@ -241,7 +245,10 @@ def _tuned_rate(
 def score_people(
     network: torch.nn.Module, target: str, store: Store, people: list[str], machine: Machine, fold: int | None = None
 ) -> Scored:
-    """fold: of validation people; without it, test people inside `final_scoring`."""
+    """Score `network` on whole scans of `people`, in each scan's own grid.
+
+    fold: that of which they are validation people; without it they are test people, inside the store's `final_scoring`.
+    """
     table: list[dict[str, Any]] = []
     curve: list[dict[str, Any]] = []
     examples: list[dict[str, Any]] = []

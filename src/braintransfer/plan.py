@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -10,7 +11,7 @@ from typing import Any
 
 from braintransfer import study
 from braintransfer.errors import BadInput
-from braintransfer.provenance import code_hash, digest, project_root
+from braintransfer.provenance import WHERE, code_hash, digest, project_root
 from braintransfer.settings import Profile, read_parameters
 
 
@@ -37,12 +38,26 @@ class Stage:
     @property
     def fingerprint(self) -> str:
         """Changes when the stage's code or parameters do: Snakemake redoes it then, and only then."""
-        where = ("read_from", "write_to", "data")
-        return digest([code_of(self.notebook), {k: v for k, v in self.parameters.items() if k not in where}])
+        return digest([code_of(self.notebook), {k: v for k, v in self.parameters.items() if k not in WHERE}])
 
 
 #: Target, source and arm of one cell.
 Cell = tuple[str, str, str]
+
+
+def cell_name(cell: Cell) -> str:
+    """ "stroke:imagenet" for the main arm, "stroke:imagenet:labels_4" for another."""
+    return ":".join(cell if cell[2] != "main" else cell[:2])
+
+
+def cell_of(name: str) -> Cell:
+    """The cell that `cell_name` calls so. BadInput when there can be none of that name."""
+    parts = name.split(":")
+    target, source, arm = (*parts, "main")[:3] if len(parts) in (2, 3) else ("", "", "main")
+    with contextlib.suppress(ValueError):  # an arm that there is not
+        if target in study.TARGETS and source in study.arm(arm).sources:
+            return target, source, arm
+    raise BadInput(f"{name!r} is no cell; write TARGET:SOURCE, or TARGET:SOURCE:ARM")
 
 
 def cells_of(profile: Profile) -> list[Cell]:
@@ -61,10 +76,8 @@ def parse_cells(profile: Profile, only: str | None) -> list[Cell]:
     chosen: set[Cell] = set()
     arms = list(dict.fromkeys(arm for _, _, arm in every))
     for word in (w.strip() for w in only.split(",")):
-        parts = word.split(":")
-        target, source, arm = (*parts, "main")[:3] if len(parts) > 1 else ("", "", word)
-        found = [c for c in every if c[2] == arm and (len(parts) == 1 or c[:2] == (target, source))]
-        if not found or len(parts) > 3:
+        found = [c for c in every if word in (cell_name(c), c[2])]
+        if not found:
             raise BadInput(
                 f"--only {word!r}: write TARGET:SOURCE, TARGET:SOURCE:ARM or ARM, with a target of {', '.join(study.TARGETS)}, "
                 f"a source of {', '.join(study.SOURCES)} and an arm of {profile.name} ({', '.join(arms)})"
@@ -153,7 +166,7 @@ def stages(profile: Profile, run: str, data: str, cells: Sequence[Cell]) -> list
         }  # fmt: skip
         after = [f"data/{target}", *(f"data/{name}" for name in of_target)]
         if study.domain_task(source)[0]:
-            after.append(f"sources/{arm if kind.pretrains else 'main'}/{source}")
+            after.append(f"sources/{study.encoder_arm(arm)}/{source}")
         made.append(
             Stage(
                 "finetune",
@@ -164,9 +177,10 @@ def stages(profile: Profile, run: str, data: str, cells: Sequence[Cell]) -> list
             )
         )
 
-    names = [":".join(cell if cell[2] != "main" else cell[:2]) for cell in cells]
     before = ("audit", *(f"targets/{arm}/{target}/{source}" for target, source, arm in cells))
-    made.append(Stage("compare", "compare", "compare all", {**common, "cells": names}, before))
+    made.append(
+        Stage("compare", "compare", "compare all", {**common, "cells": [cell_name(cell) for cell in cells]}, before)
+    )
     for stage in made:
         read_parameters(stage.name, stage.parameters)
     return made
@@ -183,10 +197,6 @@ def _seeds(profile: Profile, arm: str) -> list[int]:
 
 def encoders_of(cells: Sequence[Cell]) -> list[tuple[str, str]]:
     """Arm and source of every encoder that has to be trained for these cells, the main arm's first."""
-    needed = {
-        (arm if study.arm(arm).pretrains else "main", source)
-        for _, source, arm in cells
-        if study.domain_task(source)[0]
-    }
+    needed = {(study.encoder_arm(arm), source) for _, source, arm in cells if study.domain_task(source)[0]}
     arms = ["main", *dict.fromkeys(arm for _, _, arm in cells if arm != "main")]
     return [(arm, source) for arm in arms for source in study.SOURCES if (arm, source) in needed]

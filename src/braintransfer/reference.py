@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from braintransfer import cost, figures, interactive, plan, study, tables
+from braintransfer import cost, figures, interactive, study, tables
 from braintransfer.errors import BadInput
 from braintransfer.provenance import (
+    WHERE,
     atomic_write_bytes,
     atomic_write_json,
     atomic_write_text,
@@ -25,7 +26,6 @@ from braintransfer.provenance import (
     sha256_file,
     write_table,
 )
-from braintransfer.settings import read_profile
 
 #: Points of a training curve that are kept: each the mean of the steps up to it.
 CURVE_POINTS = 40
@@ -33,14 +33,10 @@ CURVE_POINTS = 40
 SHOWN = ("pictures", "volumes")
 
 
-#: Parameters that say where things lay on the machine that ran it, and nothing about the result.
-_PLACES = ("data", "read_from", "write_to")
-
-
 def _slim(manifest: dict[str, Any]) -> dict[str, Any]:
     """A manifest without places on the machine and without its long list of files: their hashes become one."""
     outputs = manifest.get("outputs", {})
-    parameters = {k: v for k, v in manifest.get("parameters", {}).items() if k not in _PLACES}
+    parameters = {k: v for k, v in manifest.get("parameters", {}).items() if k not in WHERE}
     return {**manifest, "parameters": parameters, "outputs": {"files": len(outputs), "digest": digest(outputs)}}
 
 
@@ -78,7 +74,7 @@ def keep(run: Path, folder: Path, report: Callable[[str], None] = print) -> Path
         write_table(part / "compare" / "overlap.csv", overlap)
     lines = [json.dumps({"folder": name, **_slim(manifest)}, sort_keys=True) for name, manifest in cost.manifests(run)]
     atomic_write_bytes(part / "manifests.jsonl.gz", gzip.compress(("\n".join(lines) + "\n").encode(), mtime=0))
-    write_table(part / "cost.csv", cost.cost_table(run, _planned(run)))
+    write_table(part / "cost.csv", cost.cost_table(run, cost.planned(run)))
     for path in sorted(run.glob("sources/main/*/manifest.json")):
         source = path.parent.name
         atomic_write_text(part / "cards" / f"{source}.md", model_card(run, source))
@@ -91,17 +87,6 @@ def keep(run: Path, folder: Path, report: Callable[[str], None] = print) -> Path
     files = [p for p in folder.rglob("*") if p.is_file()]
     report(f"{folder}: {len(files)} files, {sum(p.stat().st_size for p in files) / 1e6:.1f} MB")
     return folder
-
-
-def _planned(run: Path) -> dict[str, float]:
-    """Seconds that the run's profile would be given beforehand, by folder; empty where that profile is not here."""
-    try:
-        profile = read_profile(str(tables.read_json(run / "run.json", {}).get("profile", "")))
-        every = plan.stages(profile, run.as_posix(), "", plan.cells_of(profile))
-    except BadInput:
-        return {}
-    estimated = cost.estimate(profile, every, cost.measured_rate(run))
-    return dict(zip(estimated["folder"], estimated["seconds"], strict=True))
 
 
 def _copy(source: Path, to: Path) -> None:

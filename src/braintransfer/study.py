@@ -93,6 +93,11 @@ def arm(name: str) -> Arm:
     raise ValueError(f"no arm is called {name!r}; there are {', '.join([*(a.name for a in ARMS), *families])}")
 
 
+def encoder_arm(name: str) -> str:
+    """The arm whose encoders the arm `name` fine-tunes: its own, or main's."""
+    return name if arm(name).pretrains else "main"
+
+
 RESULT_COLUMNS = [
     "profile",
     "arm",

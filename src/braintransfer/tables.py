@@ -26,8 +26,8 @@ from braintransfer.study import (
     SOURCES,
     TARGETS,
     TASKS,
-    arm,
 )
+from braintransfer.study import arm as arm_called
 
 #: How sources, targets and metrics are called in the book. The same words stand in figures, tables and prose.
 SOURCE_TITLES = {
@@ -247,7 +247,7 @@ def arms_table(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def _arm_order(name: str) -> tuple[int, float, str]:
-    known = arm(name)
+    known = arm_called(name)
     families = [a.name for a in ARMS] + ["size", "labels", "replicate"]
     return families.index(known.kind), known.number, name
 
@@ -288,7 +288,7 @@ def arms_for_reading(arms: pd.DataFrame, target: str) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
-                "control": arm(str(r["arm"])).says,
+                "control": arm_called(str(r["arm"])).says,
                 "source": SOURCE_TITLES[str(r["source"])],
                 metric: with_interval(r["mean"], r["lower"], r["upper"]),
                 "minus the main arm": with_interval(r["difference"], r["difference_lower"], r["difference_upper"], 3),

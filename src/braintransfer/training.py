@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import safetensors.torch
+import safetensors
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
@@ -28,6 +28,7 @@ from braintransfer.network import normalise, normalise_unit
 from braintransfer.pretext import contrastive_loss, corrupt, restoration_error, restoration_loss, retrieved
 from braintransfer.provenance import atomic_write_bytes, peak_memory_mb
 from braintransfer.study import stream_seed
+from braintransfer.transfer import weight_file
 
 #: Share of a fine-tuning batch taken from slices that show the target, and of crops laid over it where a slice shows it.
 #: Chosen on small trials with simulated people of a seed that no run uses (120 steps of 8): with halves of both, before the last
@@ -36,8 +37,8 @@ FOREGROUND_SHARE = 0.75
 FOCUS = 1.0
 #: Gradients longer than this are shortened to it (as nnU-Net does): a guard, seldom at work.
 MAX_NORM = 12.0
-#: How often a training writes down where it is.
-CHECKPOINT_SECONDS = float(os.environ.get("BRAINTRANSFER_CHECKPOINT_SECONDS", "120"))
+#: How often a training writes down where it is; BRAINTRANSFER_CHECKPOINT_SECONDS says otherwise.
+CHECKPOINT_SECONDS = 120.0
 #: Lines of progress a training.
 REPORTS = 8
 #: Batches on which the classes are counted before a segmentation starts.
@@ -298,7 +299,7 @@ def fit(
             report(f"  goes on after step {state.step} of {schedule.steps}")
     if team is not None:
         state.forward = team.over(network)
-    writes = checkpoint is not None and (team is None or team.rank == 0)
+    writes, pause = checkpoint is not None and (team is None or team.rank == 0), _checkpoint_seconds()
     begun, start, saved = state.step, time.perf_counter(), time.perf_counter()
     while state.step < schedule.steps:
         batch = make_batch(read(order[state.step]), state.generator, schedule, machine)
@@ -307,7 +308,7 @@ def fit(
             # the only place that waits for a GPU
             _check_finite(state, every, schedule)
             report(_progress(state, every, schedule, time.perf_counter() - start, begun))
-        if checkpoint is not None and writes and time.perf_counter() - saved >= CHECKPOINT_SECONDS:
+        if checkpoint is not None and writes and time.perf_counter() - saved >= pause:
             _put_down(state, checkpoint, key)
             saved = time.perf_counter()
     if checkpoint is not None and writes and begun < state.step:
@@ -315,6 +316,14 @@ def fit(
     rates = tuple(schedule.rate(step) for step in range(schedule.steps))
     losses = tuple(torch.stack(state.losses).tolist())
     return History(losses, rates, time.perf_counter() - start, order.size, peak_memory_mb())
+
+
+def _checkpoint_seconds() -> float:
+    value = os.environ.get("BRAINTRANSFER_CHECKPOINT_SECONDS", "")
+    try:
+        return float(value) if value else CHECKPOINT_SECONDS
+    except ValueError:
+        raise BadInput(f"BRAINTRANSFER_CHECKPOINT_SECONDS = {value!r}: must be a number of seconds") from None
 
 
 def _key(state: _State, order: np.ndarray, schedule: Schedule, machine: Machine, seed: int) -> str:
@@ -334,8 +343,7 @@ def _put_down(state: _State, path: Path, key: str) -> None:
         tensors |= {f"adam.{number}.{name}": value for name, value in moments.items()}
     tensors["generator"] = state.generator.get_state()
     tensors["losses"] = torch.stack(state.losses)
-    held = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    atomic_write_bytes(path, safetensors.torch.save(held, metadata={"key": key, "step": str(state.step)}))
+    atomic_write_bytes(path, weight_file(tensors, {"key": key, "step": str(state.step)}))
 
 
 def _take_up(state: _State, path: Path, key: str) -> bool:

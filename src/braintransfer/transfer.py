@@ -107,8 +107,11 @@ def weight_file(state: Mapping[str, Tensor], header: Mapping[str, str]) -> bytes
 
 def save_encoder(path: Path, network: nn.Module, plan: EncoderPlan) -> None:
     """Write the encoder of `network` as safetensors with `plan` in the header: the whole file or none."""
-    header = {"format": FORMAT, "plan": json.dumps(dataclasses.asdict(plan), sort_keys=True)}
-    atomic_write_bytes(path, weight_file(encoder_state(network), header))
+    atomic_write_bytes(path, weight_file(encoder_state(network), _header(plan)))
+
+
+def _header(plan: EncoderPlan) -> dict[str, str]:
+    return {"format": FORMAT, "plan": json.dumps(dataclasses.asdict(plan), sort_keys=True)}
 
 
 def _decoder_state(network: nn.Module) -> dict[str, Tensor]:
@@ -118,12 +121,11 @@ def _decoder_state(network: nn.Module) -> dict[str, Tensor]:
 
 def save_decoder(path: Path, network: nn.Module, plan: EncoderPlan) -> None:
     """Write the decoder of a U-Net, without its head, beside its encoder: for the arm `decoder_transfer`."""
-    header = {"format": FORMAT, "plan": json.dumps(dataclasses.asdict(plan), sort_keys=True)}
-    atomic_write_bytes(path, weight_file(_decoder_state(network), header))
+    atomic_write_bytes(path, weight_file(_decoder_state(network), _header(plan)))
 
 
-def add_decoder(network: nn.Module, source: str, path: Path) -> int:
-    """Give `network` the decoder of `source` too; its head stays. Returns the number of tensors; BadInput unless all fit."""
+def add_decoder(network: nn.Module, source: str, path: Path) -> None:
+    """Give `network` the decoder of `source` too; its head stays. BadInput unless all tensors fit."""
     own = _decoder_state(network)
     state, plan = load_encoder(path)
     _check_plan(path, plan, source, str(network.encoder_name))
@@ -132,7 +134,6 @@ def add_decoder(network: nn.Module, source: str, path: Path) -> int:
     decoder: Any = network.decoder
     decoder.load_state_dict(state, strict=False)  # strict but for the counters, as just checked
     _reset_counters(network)
-    return len(own)
 
 
 def match_moments(network: nn.Module, seed: int) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import nbformat
 import pandas as pd
 
-from braintransfer import tables
+from braintransfer import cost, tables
 from braintransfer.errors import BadInput
 from braintransfer.provenance import read_manifest
 from braintransfer.study import DOMAINS, SOURCES, TARGETS
@@ -157,6 +157,10 @@ def read_run(folder: Path, *, reference: bool) -> Run:
     """A run folder with everything that the book shows of it; checks its notebooks on the way."""
     slug = f"reference-{folder.name}" if reference else folder.name
     results_file = folder / "results.csv"
+    files = [*sorted(folder.glob("compare/*.csv")), *sorted(folder.glob("audit/*.csv")), *folder.glob("cost.csv")]
+    kept = {p.stem: tables.read_table(p) for p in files}
+    if "cost" not in kept and len(took := cost.cost_table(folder, cost.planned(folder))):
+        kept["cost"] = took
     return Run(
         slug=re.sub(r"[^A-Za-z0-9-]+", "-", slug),
         folder=folder,
@@ -164,14 +168,7 @@ def read_run(folder: Path, *, reference: bool) -> Run:
         facts={"profile": folder.name, **tables.read_json(folder / "run.json", {})},
         kinds=tables.target_kinds(folder),
         results=tables.read_results(results_file) if results_file.is_file() else None,
-        tables={
-            p.stem: tables.read_table(p)
-            for p in [
-                *sorted(folder.glob("compare/*.csv")),
-                *sorted(folder.glob("audit/*.csv")),
-                *folder.glob("cost.csv"),
-            ]
-        },
+        tables=kept,
         contrasts=[c for c in tables.read_json(folder / "compare" / "claims.json", []) if isinstance(c, dict)],
         stages=executed_stages(folder),
     )

@@ -12,6 +12,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
@@ -150,6 +151,13 @@ def short_title(source: str) -> str:
         .replace("selfsupervised", "self-sup.")
         .replace("natural", "nat.")
     )
+
+
+def count_axis(axis: Axes, counts: Sequence[float], labels: Sequence[str] | None = None) -> None:
+    """A logarithmic horizontal axis with a tick at each of these counts and nowhere else."""
+    axis.set_xscale("log")
+    axis.set_xticks(counts, labels or [f"{n:g}" for n in counts])
+    axis.minorticks_off()
 
 
 def source_legend(figure: Figure, axes: np.ndarray) -> None:

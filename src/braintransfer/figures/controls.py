@@ -14,6 +14,7 @@ from braintransfer.figures.base import (
     COLOURS,
     STYLE,
     Drawing,
+    count_axis,
     kind_words,
     marker,
     new_figure,
@@ -128,10 +129,7 @@ def labels_figure(results: pd.DataFrame, kinds: Mapping[str, str]) -> Drawing:
                 for place, (n, p) in zip(places, points, strict=True):
                     axis.plot([place, place], [p["lower"], p["upper"]], color=COLOURS[source], linewidth=2, alpha=0.7)
                     spoken.append(f"{TARGET_TITLES[target]}, {SOURCE_TITLES[source]}, {n} people: {number(p['mean'])}")
-            ticks = sorted({int(n) for n in kept["n_train"]})
-            axis.set_xscale("log")
-            axis.set_xticks(ticks, [str(t) for t in ticks])
-            axis.minorticks_off()
+            count_axis(axis, sorted({int(n) for n in kept["n_train"]}))
             axis.set_title(f"{TARGET_TITLES[target]} ({METRIC_TITLES[metric]})")
         axes[-1, 0].set_xlabel("labelled people to learn from (logarithmic)")
         source_legend(figure, axes)

@@ -17,6 +17,7 @@ from braintransfer.figures.base import (
     COLOURS,
     STYLE,
     Drawing,
+    count_axis,
     kind_words,
     marker,
     new_figure,
@@ -286,11 +287,9 @@ def samples_figure(results: pd.DataFrame, kinds: Mapping[str, str]) -> Drawing:
                     spoken.append(
                         f"{TARGET_TITLES[target]}, {SOURCE_TITLES[source]}, {n_source:,} images: {number(row['mean'])}"
                     )
-            axis.set_xscale("log")
             axis.set_title(f"{TARGET_TITLES[target]} ({METRIC_TITLES[metric]})")
             ticks = [zero, *[10**e for e in range(1, 8) if zero < 10**e <= 2e6]]
-            axis.set_xticks(ticks, ["0", *[f"{t:,}" for t in ticks[1:]]])
-            axis.minorticks_off()
+            count_axis(axis, ticks, ["0", *[f"{t:,}" for t in ticks[1:]]])
         axes[-1, 0].set_xlabel("unique pre-training images (logarithmic)")
         source_legend(figure, axes)
     where = "; ".join(dict.fromkeys(kind_words(kinds, t) for t in present))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import matplotlib
 import pandas as pd
 
 from braintransfer import finetune, study
-from braintransfer.figures.base import COLOURS, STYLE, Drawing, marker, new_figure, source_legend
+from braintransfer.figures.base import COLOURS, STYLE, Drawing, count_axis, marker, new_figure, source_legend
 from braintransfer.machine import load_or_measure
 from braintransfer.network import build_unet
 from braintransfer.provenance import atomic_write_json, digest, project_root
@@ -23,17 +23,15 @@ from braintransfer.tables import METRIC_TITLES, SOURCE_TITLES, TARGET_TITLES, nu
 SOURCES = ("scratch", "imagenet")
 #: Lengths, as parts of the profile's own.
 LENGTHS = (0.25, 0.5, 1.0, 2.0)
-#: Seeds far from any that a run uses.
-FIRST_SEED = 1000
 COLUMNS = ["target", "source", "share", "steps", "seed", "subject", "metric", "value"]
 
 
 def schedule_table(
-    run: Path, profile: Profile, seeds: int, folder: Path, code: str, report: Callable[[str], None] = print
+    run: Path, profile: Profile, seeds: Sequence[int], folder: Path, code: str, report: Callable[[str], None] = print
 ) -> pd.DataFrame:
     """Headline score of each validation person of fold 0, one row a target, source, length and seed (`COLUMNS`).
 
-    run: a run folder whose target stores are there; test people stay shut. Seeds are none that the run uses. Finished
+    run: a run folder whose target stores are there; test people stay shut. seeds: such as the run does not use. Finished
     trainings are kept in `folder` and read again. BadInput when a store is missing.
     """
     rows: list[dict[str, Any]] = []
@@ -44,7 +42,7 @@ def schedule_table(
         for share in LENGTHS:
             steps = max(1, round(share * profile.finetune.steps))
             for source in SOURCES:
-                for seed in range(FIRST_SEED, FIRST_SEED + seeds):
+                for seed in seeds:
                     training = profile.finetune.model_dump() | {"steps": steps}
                     settings = FinetuneSettings(
                         source=source, target=target, encoder=profile.encoder, seeds=[seed], folds=[0], n_train=data.n_train,
@@ -76,19 +74,18 @@ def lengths_table(scores: pd.DataFrame) -> pd.DataFrame:
 
     scores: `schedule_table`. The gain is that of the profile's own length against half of it, and of twice against once.
     """
-    means = scores.groupby(["target", "source", "steps"], sort=False)["value"].mean().unstack("steps")
-    steps = sorted(means.columns)
     rows = []
-    for (target, source), row in means.iterrows():
-        of = scores[(scores["target"] == target) & (scores["source"] == source)]
+    for (target, source), of in scores.groupby(["target", "source"], sort=False):
+        at = of.groupby("share")["value"].mean()
+        steps = of.groupby("share")["steps"].first()
         rows.append(
             {
                 "Target": TARGET_TITLES[str(target)],
                 "Source": SOURCE_TITLES[str(source)],
                 "Metric": METRIC_TITLES[study.HEADLINE[str(target)]],
-                **{f"{n} steps": number(float(row[n]), 3) for n in steps},
-                "once minus half": number(float(row[steps[2]] - row[steps[1]]), 3),
-                "twice minus once": number(float(row[steps[3]] - row[steps[2]]), 3),
+                **{f"{n} steps": number(float(at[share]), 3) for share, n in steps.items()},
+                "once minus half": number(float(at[1.0] - at[0.5]), 3),
+                "twice minus once": number(float(at[2.0] - at[1.0]), 3),
                 "People x seeds": f"{of['subject'].nunique()} x {of['seed'].nunique()}",
             }
         )
@@ -114,10 +111,7 @@ def schedule_figure(scores: pd.DataFrame, chosen: Mapping[str, int] | int) -> Dr
                 spoken.append(f"{TARGET_TITLES[target]}, {SOURCE_TITLES[source]}: {said}")
             own = chosen if isinstance(chosen, int) else chosen[target]
             axis.axvline(own, color="#333333", linestyle="--", linewidth=1)
-            ticks = sorted(scores["steps"].unique())
-            axis.set_xscale("log")
-            axis.set_xticks(ticks, [str(t) for t in ticks])
-            axis.minorticks_off()
+            count_axis(axis, sorted(scores["steps"].unique()))
             axis.set_title(f"{TARGET_TITLES[target]} ({METRIC_TITLES[study.HEADLINE[target]]})")
         axes[-1, 0].set_xlabel("steps of fine-tuning (logarithmic)")
         source_legend(figure, axes)
