@@ -1,4 +1,4 @@
-"""The door: `braintransfer run | status | verify | book | doctor | data | predict`."""
+"""The door: `braintransfer run | status | verify | book | course | doctor | data | predict`."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from filelock import FileLock, Timeout
 from braintransfer import cost, devices, plan, study
 from braintransfer.errors import BadInput
 from braintransfer.provenance import (
+    LEFT,
     MANIFEST,
     WHERE,
     atomic_write_text,
@@ -106,7 +107,7 @@ def die_with_parent(end: Callable[[], None] = lambda: os._exit(1)) -> None:
 @click.option("--profile", default="demo", show_default=True, help="a name in notebooks/profiles, or a YAML file")
 @click.option("--data", default="", help="folder of data sets; not needed for built-in data")
 @click.option("--jobs", default=0, help="stages at a time (default: one a core, at most 8; on a cluster its profile's)")
-@click.option("--only", default="", help="cells TARGET:SOURCE or TARGET:SOURCE:ARM, or whole arms, instead of all")
+@click.option("--only", default="", help="cells TARGET:SOURCE[:ARM] or whole arms instead of all, or just: data")
 @click.option("--per-device", default=1, show_default=True, help="stages that may share a GPU")
 @click.option("--spread", default=1, show_default=True, help="GPUs (or processes, without) for one pre-training")
 @click.option("--slurm", is_flag=True, help="send the stages to a cluster, as notebooks/slurm/config.yaml says")
@@ -116,7 +117,7 @@ def run(
 ) -> None:
     """Run the stages of a profile that are not done yet."""
     chosen = read_profile(profile)
-    cells = plan.parse_cells(chosen, only)
+    cells = plan.cells_of(chosen) if only == plan.DATA else plan.parse_cells(chosen, only)
     data = _check_data(chosen, data, cells)
     if jobs < 0:
         raise BadInput(f"--jobs {jobs}: give 1 or more (or leave it out: one a core)")
@@ -130,7 +131,7 @@ def run(
     )
     relative = f"runs/{chosen.name}"
     folder = project_root() / relative
-    every = plan.stages(chosen, relative, data, cells)
+    every = plan.asked(chosen, relative, data, only)
     if dry_run:
         left = _say_what_is_left(chosen, folder, every, jobs, dry_run)
         rate = cost.measured_rate(folder)
@@ -156,7 +157,8 @@ def run(
         click.echo(
             f"planned {sum(guesses.values()) / 3600:.2f} device-hours, took {took:.2f} in training, scoring and data"
         )
-        click.echo(f"done: {relative}/results.csv; read it with `braintransfer book --profile {profile}`")
+        if only != plan.DATA:
+            click.echo(f"done: {relative}/results.csv; read it with `braintransfer book --profile {profile}`")
     sys.exit(code)
 
 
@@ -432,7 +434,7 @@ def stage(profile: str, relative: str, data: str, only: str, n: int, folder: str
     """Execute one stage's notebook with papermill; done means that it wrote its manifest."""
     die_with_parent()
     chosen = read_profile(profile)
-    every = plan.stages(chosen, relative, data, plan.parse_cells(chosen, only))
+    every = plan.asked(chosen, relative, data, only)
     found = [s for s in every if s.folder == folder]
     if not found:
         raise BadInput(f"profile {profile} has no stage {folder}; see `braintransfer status --profile {profile}`")
@@ -503,6 +505,26 @@ def execute(stage: plan.Stage, run: Path) -> int:
 
 
 # --------------------------------------------------------------------------------------------------------------- others
+@main.command()
+@click.argument("run_name", metavar="RUN")
+@click.argument("archive", type=click.Path(path_type=Path))
+def pack(run_name: str, archive: Path) -> None:
+    """Write what the trainings of RUN found to ARCHIVE (zip), small and without a scan, to go on elsewhere."""
+    from braintransfer import pack as packing
+
+    packing.pack(_run_folder(run_name), archive, click.echo)
+
+
+@main.command()
+@click.argument("archive", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("run_name", metavar="RUN")
+def unpack(archive: Path, run_name: str) -> None:
+    """Put what `pack` wrote into RUN, whose data is prepared (`run --only data`), so that `run` does the rest."""
+    from braintransfer import pack as packing
+
+    packing.unpack(archive, project_root() / "runs" / run_name, click.echo)
+
+
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--name", default="", help="what it is called in the book (default: the run's own name)")
@@ -636,7 +658,12 @@ def _broken_input(run: Path, folder: Path, manifest: dict[str, Any], data: Path 
                 / f"seed-{parameters['seed']}"
                 / "encoder.safetensors"
             )
-            now = sha256_file(encoder) if encoder.is_file() else "missing"
+            trained = read_manifest(encoder.parent) or {}
+            now = "missing"
+            if encoder.is_file():
+                now = sha256_file(encoder)
+            elif encoder.name in trained.get(LEFT, ()):  # packed elsewhere: the encoder itself stayed there
+                now = trained["outputs"][encoder.name]
         elif name.startswith(("fold-", "seed-")):
             now = (read_manifest(folder / name) or {}).get("key", "missing")
         elif ":" in name and manifest["stage"] == "compare":
@@ -649,18 +676,51 @@ def _broken_input(run: Path, folder: Path, manifest: dict[str, Any], data: Path 
 
 @main.command()
 @click.option("--profile", default=None, help="the run to show beside the reference results (default: the newest)")
-def book(profile: str | None) -> None:
+@click.option("--pdf", is_flag=True, help="print it to _build/book.pdf as well (needs Chromium)")
+def book(profile: str | None, pdf: bool) -> None:
     """Build the book at _build/html/index.html from prose, reference results and finished runs."""
     from braintransfer.book import BuildFailed, build
 
     if profile and profile.endswith((".yaml", ".yml")):
         profile = read_profile(profile).name
     try:
-        page = build(project_root(), profile)
+        page = build(project_root(), profile, pdf=pdf)
     except BuildFailed as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(1)
     click.echo(f"the book: {page}")
+
+
+@main.command()
+@click.option(
+    "--to", type=click.Path(path_type=Path), help="a new folder for the copies (default: renew those in book/course)"
+)
+@click.option("--instructor", is_flag=True, help="with the solutions and the grading sheet")
+@click.option("--execute", is_flag=True, help="run the instructor's copies too, and note what came out (some minutes)")
+def course(to: Path | None, instructor: bool, execute: bool) -> None:
+    """Copies of the course's notebooks and its slides: a learner's, or with --instructor one that holds the solutions."""
+    from braintransfer.course import copies, deck
+
+    if execute and not instructor:
+        raise BadInput("--execute runs the instructor's copies; give --instructor too")
+    root = project_root()
+    if to is None:
+        if instructor:
+            raise BadInput("--instructor: give a folder with --to; solutions do not belong into book/course")
+        renewed = copies.renew(root)
+        click.echo(f"{renewed[0].parent}: {len(renewed)} notebooks for learners, renewed")
+        return
+    notebooks = copies.write_copies(root, to, instructor=instructor)
+    copies.write_plain(to / "slides.html", deck.deck(root))
+    if instructor:
+        copies.write_plain(to / "grading.csv", copies.sheet(root).to_csv(index=False, lineterminator="\n"))
+    if execute:
+        timing = copies.execute(notebooks, click.echo)
+        for name, frame in (("timing", timing), ("expected", copies.expected(notebooks))):
+            copies.write_plain(to / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
+    click.echo(
+        f"{to}: {len(notebooks)} notebooks for {'instructors, with solutions' if instructor else 'learners'}, and slides.html"
+    )
 
 
 @main.command()

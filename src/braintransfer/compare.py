@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,7 @@ class Comparison:
     key: str
     code: str
     inputs: dict[str, str]
+    seconds: float
 
 
 def read_cell(settings: CompareSettings, target: str, source: str, arm: str = "main") -> pd.DataFrame:
@@ -225,7 +227,7 @@ def null_checks(settings: CompareSettings, targets: list[str]) -> dict[str, dict
 
 def compare(settings: CompareSettings, report: Callable[[str], None] = print) -> Comparison:
     """Prove the cells fair, gather them, score the baselines, weigh the claims; write results.csv, claims.json and tables."""
-    cells = [cell_of(name) for name in settings.cells]
+    start, cells = time.perf_counter(), [cell_of(name) for name in settings.cells]
     inputs = {}
     for name, (target, source, arm) in zip(settings.cells, cells, strict=True):
         manifest = read_manifest(settings.inputs / "targets" / arm / target / source)
@@ -278,8 +280,20 @@ def compare(settings: CompareSettings, report: Callable[[str], None] = print) ->
             write_table(folder / f"{name}.csv", table)
         write_table(folder / "froc.csv", _froc(settings, cells))
         write_table(folder / "learned.csv", _learned_table(known))
+        write_table(folder / "skipped.csv", _skipped(settings, targets))
         write_table(folder / "robustness.csv", claims.robustness(claims.load(rules), results, known, **real_or_not))
-    return Comparison(folder, results, simple, made, weighed.contrasts, facts, key, code, inputs)
+    seconds = round(time.perf_counter() - start, 1)
+    return Comparison(folder, results, simple, made, weighed.contrasts, facts, key, code, inputs, seconds)
+
+
+def _skipped(settings: CompareSettings, targets: list[str]) -> pd.DataFrame:
+    """Scans that `skip_bad` left out when a target was prepared, one row each, with the reason."""
+    rows = [
+        {"target": target, "why": sentence}
+        for target in targets
+        for sentence in ((read_manifest(settings.inputs / "data" / target) or {}).get("facts", {}).get("left_out", []))
+    ]
+    return pd.DataFrame(rows, columns=["target", "why"])
 
 
 def _froc(settings: CompareSettings, cells: list[Cell]) -> pd.DataFrame:
@@ -370,6 +384,6 @@ def finish(settings: CompareSettings, found: Comparison) -> Path:
     ]
     write_manifest(
         found.folder, stage="compare", key=found.key, parameters=settings.model_dump(), code=found.code, inputs=found.inputs,
-        outputs=[*shared, *own], device="cpu", seconds=0.0,
+        outputs=[*shared, *own], device="cpu", seconds=found.seconds,
     )  # fmt: skip
     return found.folder / "manifest.json"

@@ -135,12 +135,12 @@ def _row(
         with shown.final_scoring():
             seen = score_people(network, settings.target, shown, shown.subjects("test"), machine)
         write_table(folder / "showcase.csv", seen.scores)
-        _save_examples(folder / "showcase.npz", seen.examples)
+        save_examples(folder / "showcase.npz", seen.examples)
     write_table(folder / "scores.csv", tested.scores)
     if settings.target in study.DETECTED:
         write_table(folder / "froc.csv", tested.curve)
     write_table(folder / "history.csv", history.to_frame())
-    _save_examples(folder / "examples.npz", tested.examples)
+    save_examples(folder / "examples.npz", tested.examples)
     if fold == settings.folds[0] and seed == settings.seeds[0]:
         _save_network(folder / "network.safetensors", network, settings, n_classes)
     write_manifest(
@@ -274,7 +274,7 @@ def score_people(
     return Scored(pd.DataFrame(table, columns=SCORE_COLUMNS), pd.DataFrame(curve, columns=CURVE_COLUMNS), examples)
 
 
-def _save_examples(path: Path, examples: list[dict[str, Any]]) -> None:
+def save_examples(path: Path, examples: list[dict[str, Any]]) -> None:
     """One slice a person: subjects, images, references, predictions as plain arrays (no pickle)."""
     import io
 

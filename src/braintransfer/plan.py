@@ -86,6 +86,17 @@ def parse_cells(profile: Profile, only: str | None) -> list[Cell]:
     return [cell for cell in every if cell in chosen]
 
 
+#: What `--only` calls the data of all cells, without training anything.
+DATA = "data"
+
+
+def asked(profile: Profile, run: str, data: str, only: str = "") -> list[Stage]:
+    """The stages that `--only` asks for: those of its cells (`parse_cells`), or, for the word "data", what prepares all data."""
+    if only != DATA:
+        return stages(profile, run, data, parse_cells(profile, only))
+    return [stage for stage in stages(profile, run, data, cells_of(profile)) if stage.name == "prepare"]
+
+
 def stages(profile: Profile, run: str, data: str, cells: Sequence[Cell]) -> list[Stage]:
     """Every stage that these cells need, in an order that respects what waits for what."""
     common = {"profile": profile.name, "read_from": run, "write_to": run}

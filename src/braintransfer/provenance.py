@@ -246,6 +246,8 @@ MANIFEST = "manifest.json"
 CHECKPOINT = "training.safetensors"
 #: Files of a stage folder that are no outputs of it: the executed notebook is for reading and holds times.
 _NOT_OUTPUT = {MANIFEST, CHECKPOINT, ".lock", ".running", "error.txt"}
+#: In the manifest of a stage that was packed elsewhere: the names of its outputs that did not travel (weights, pictures).
+LEFT = "left_behind"
 #: Parameters that say where things lie; they change no value and stand in no manifest.
 WHERE = ("read_from", "write_to", "data")
 
@@ -269,10 +271,13 @@ def stage_key(stage: str, parameters: Mapping[str, Any], code: str, inputs: Mapp
 
 
 def broken_output(folder: Path, manifest: Mapping[str, Any]) -> str | None:
-    """The first output whose bytes are not those that the manifest records, or None."""
+    """The first output whose bytes are not those that the manifest records, or None; some may have been left elsewhere."""
+    elsewhere = manifest.get(LEFT, ())
     for name, sha in manifest["outputs"].items():
         path = folder / name
         try:
+            if not path.is_file() and name in elsewhere:
+                continue
             if not path.is_file():
                 return f"{path} is missing"
             if sha256_file(path) != sha:

@@ -6,7 +6,7 @@ import gzip
 import io
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +27,30 @@ from braintransfer.provenance import (
     write_table,
 )
 
+#: All manifests of a kept run, in its folder.
+MANIFESTS = "manifests.jsonl.gz"
 #: Points of a training curve that are kept: each the mean of the steps up to it.
 CURVE_POINTS = 40
 #: Licences under which slices of a test person may be shown.
 SHOWN = ("pictures", "volumes")
 
 
-def _slim(manifest: dict[str, Any]) -> dict[str, Any]:
-    """A manifest without places on the machine and without its long list of files: their hashes become one."""
+def slim(manifest: dict[str, Any]) -> dict[str, Any]:
+    """A manifest without places on the machine and without its long list of files: their hashes become one, weights keep theirs."""
     outputs = manifest.get("outputs", {})
+    weights = {name: sha for name, sha in outputs.items() if name.endswith("encoder.safetensors")}
     parameters = {k: v for k, v in manifest.get("parameters", {}).items() if k not in WHERE}
-    return {**manifest, "parameters": parameters, "outputs": {"files": len(outputs), "digest": digest(outputs)}}
+    return {
+        **manifest,
+        "parameters": parameters,
+        "outputs": {"files": len(outputs), "digest": digest(outputs), **weights},
+    }
+
+
+def packed(manifests: Iterable[tuple[str, dict[str, Any]]]) -> bytes:
+    """Folders and their slim manifests as gzipped lines of JSON; equal manifests are equal bytes."""
+    lines = [json.dumps({"folder": name, **manifest}, sort_keys=True) for name, manifest in manifests]
+    return gzip.compress(("\n".join(lines) + "\n").encode(), mtime=0)
 
 
 def keep(run: Path, folder: Path, report: Callable[[str], None] = print) -> Path:
@@ -60,7 +73,7 @@ def keep(run: Path, folder: Path, report: Callable[[str], None] = print) -> Path
     for path in sorted(run.glob("data/*/manifest.json")):
         manifest = read_manifest(path.parent)
         if manifest is not None:
-            atomic_write_json(part / path.relative_to(run), _slim(manifest))
+            atomic_write_json(part / path.relative_to(run), slim(manifest))
     for pattern in ("sources/*/*/seed-*/history.csv", "targets/main/*/*/fold-*/seed-*/history.csv"):
         for path in sorted(run.glob(pattern)):
             write_table(part / path.relative_to(run), _thinned(pd.read_csv(path)))
@@ -72,8 +85,7 @@ def keep(run: Path, folder: Path, report: Callable[[str], None] = print) -> Path
     )
     if len(overlap):
         write_table(part / "compare" / "overlap.csv", overlap)
-    lines = [json.dumps({"folder": name, **_slim(manifest)}, sort_keys=True) for name, manifest in cost.manifests(run)]
-    atomic_write_bytes(part / "manifests.jsonl.gz", gzip.compress(("\n".join(lines) + "\n").encode(), mtime=0))
+    atomic_write_bytes(part / MANIFESTS, packed((name, slim(manifest)) for name, manifest in cost.manifests(run)))
     write_table(part / "cost.csv", cost.cost_table(run, cost.planned(run)))
     for path in sorted(run.glob("sources/main/*/manifest.json")):
         source = path.parent.name

@@ -17,14 +17,14 @@ from typing import Any
 
 import pytest
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+from braintransfer.book.pdf import BROWSERS
 
 
 def find_chromium() -> str:
     """The browser's program; skips the test where there is none."""
-    found = next((path for name in NAMES if (path := shutil.which(name))), None)
+    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
     if found is None:
-        pytest.skip(f"needs a Chromium on the PATH, under one of the names {', '.join(NAMES)}")
+        pytest.skip(f"needs a Chromium on the PATH, under one of the names {', '.join(BROWSERS)}")
     return found
 
 

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import nbformat
@@ -404,6 +405,32 @@ def test_a_released_encoder_can_be_checked_and_loaded(tiny: Path, tmp_path: Path
         reference.release(tiny, "mri-segmentation", folder)
 
 
+def test_a_packed_run_goes_on_elsewhere_and_ends_in_the_same_results(
+    tiny: Path, project: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    elsewhere = make_project(tmp_path_factory.mktemp("elsewhere"))
+    archive, there = elsewhere / "tiny.zip", elsewhere / "runs" / "tiny"
+    assert door(project, "pack", "tiny", str(archive)).returncode == 0
+    assert archive.stat().st_size < 2e6
+    with zipfile.ZipFile(archive) as packed:
+        assert not [n for n in packed.namelist() if n.endswith((".safetensors", ".png", ".ipynb", "examples.npz"))]
+    early = door(elsewhere, "unpack", str(archive), "tiny")
+    assert early.returncode == 2 and "--only data" in early.stderr
+    for part in ("data", "audit"):
+        shutil.copytree(tiny / part, there / part)
+    assert door(elsewhere, "unpack", str(archive), "tiny").returncode == 0
+    place = "targets/main/stroke/imagenet/fold-0/seed-0/examples.npz"
+    assert (there / place).read_bytes() == (tiny / place).read_bytes()
+    done = door(elsewhere, "run", "--profile", "tiny", "--jobs", "2")
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    counted = re.search(r"(\d+) stages, (\d+) already there", done.stdout)
+    assert counted and int(counted[1]) - int(counted[2]) == 1, done.stdout[:300]  # the comparison
+    for name in ("results.csv", "all.csv.gz", "compare/claims.json"):
+        assert (there / name).read_bytes() == (tiny / name).read_bytes(), name
+    verified = door(elsewhere, "verify", "tiny")
+    assert verified.returncode == 0, verified.stderr
+
+
 def test_status_tells_what_is_done(tiny: Path, project: Path) -> None:
     shown = door(project, "status", "--profile", "tiny")
     assert shown.returncode == 0
@@ -429,3 +456,19 @@ def test_predict_writes_a_mask_in_the_scans_own_grid(tiny: Path, project: Path, 
     (tmp_path / "torn.nii.gz").write_bytes((tmp_path / "mine.nii.gz").read_bytes()[:2000])
     torn = door(project, "predict", "tiny", str(tmp_path / "torn.nii.gz"), "--target", "anatomy")
     assert torn.returncode == 2 and "torn.nii.gz" in torn.stderr
+
+
+def test_a_finished_run_can_be_turned_in_a_notebook(project: Path, tiny: Path) -> None:
+    """The notebook with the sliders runs on a run as the stages leave it, and shows each of its three panels."""
+    out = project / "explore.ipynb"
+    papermill = [sys.executable, "-m", "papermill", "--no-progress-bar", "notebooks/explore.ipynb", str(out)]
+    done = subprocess.run(
+        [*papermill, "-p", "run", "runs/tiny"], cwd=project, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    cells = {cell["id"]: cell for cell in nbformat.read(out, as_version=4).cells}
+    state = nbformat.read(out, as_version=4).metadata.get("widgets", {}).values()
+    kinds = [model["model_name"] for told in state for model in told["state"].values()]
+    for name in ("ranking", "slices", "overlap"):
+        assert "application/vnd.jupyter.widget-view+json" in cells[name].outputs[0]["data"], name
+    assert kinds.count("ImageModel") >= 1 and "DropdownModel" in kinds

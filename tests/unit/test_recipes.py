@@ -292,6 +292,16 @@ def test_no_photograph_is_in_training_and_validation_composites(
     assert (len(train), len(validation)) == (17, 3)
 
 
+def test_what_only_lies_behind_is_no_class_and_must_be_a_class_of_the_photographs(tmp_path: Path) -> None:
+    fakes.class_folders(tmp_path)
+    recipe = recipes.load_recipe("composited_imagenette")
+    assert recipe.composite is not None and "parachute" in recipe.composite.grounds
+    assert {i.label for i in recipes.images(recipe, tmp_path, 20, 24, 0)} == {"tench", "English springer"}
+    wrong = recipe.model_copy(update={"composite": recipe.composite.model_copy(update={"grounds": ("chruch",)})})
+    with pytest.raises(BadInput, match="chruch"):
+        list(recipes.images(wrong, tmp_path, 20, 24, 0))
+
+
 @pytest.mark.parametrize("share", [0.1, 0.15, 0.3])
 def test_held_out_blocks_have_no_neighbour_in_training(share: float) -> None:
     groups = [f"block-{i:03d}" for i in range(124)]

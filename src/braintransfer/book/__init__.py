@@ -14,8 +14,10 @@ import yaml
 
 from braintransfer.book.outside import outside_loads
 from braintransfer.book.pages import RESULT_PAGES, PageMaker, figure_block
+from braintransfer.book.pdf import print_book
 from braintransfer.book.runs import GROUPS, Run, executed_stages, find_runs
 from braintransfer.book.words import SIMULATED_SENTENCES, answers
+from braintransfer.course import copies, deck
 
 __all__ = [
     "SIMULATED_SENTENCES",
@@ -52,6 +54,12 @@ def assemble(root: Path, runs: list[Run], source: Path, report: Callable[[str], 
         maker.render("templates/no_run.md", "results/none/index")
     for path in sorted((root / "book").glob("*.md")):
         maker.render(path.name, path.stem)
+    if (root / "book" / "course").is_dir():
+        copies.write_pages(root, source)
+        (source / "extra" / "course").mkdir()
+        copies.write_plain(source / "extra" / "course" / "slides.html", deck.deck(root))
+        for path in sorted((root / "book" / "course").glob("*.md")):
+            maker.render(f"course/{path.name}", f"course/{path.stem}")
     first = next((r for r in runs if r.results is not None and answers(r)), None)
     overview = (
         figure_block(first.drawn["overview"], "answer", place=f"results/{first.slug}/figures")
@@ -59,7 +67,8 @@ def assemble(root: Path, runs: list[Run], source: Path, report: Callable[[str], 
         else ""
     )
     partial = next((r for r in runs if r.results is not None), None)
-    maker.render("templates/index.md", "index", first=first, partial=partial, overview=overview)
+    proven = first is not None and _exists(source, f"results/{first.slug}/provenance")
+    maker.render("templates/index.md", "index", first=first, partial=partial, overview=overview, proven=proven)
     toc = _toc(yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8")), source, runs)
     (source / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False, allow_unicode=True), encoding="utf-8")
     return _pages_of(toc)
@@ -112,11 +121,16 @@ def _pages_of(toc: Any) -> list[str]:
 
 
 def build(
-    root: Path, profile: str | None = None, reference: bool = True, report: Callable[[str], None] = print
+    root: Path,
+    profile: str | None = None,
+    reference: bool = True,
+    report: Callable[[str], None] = print,
+    pdf: bool = False,
 ) -> Path:
     """Build the book of the project at `root`; returns `_build/html/index.html`.
 
     profile: show the run of this profile (None: the newest in `runs/`). reference: show `book/reference/` too.
+    pdf: print it to `_build/book.pdf` as well, where a Chromium is installed.
     BadInput (before anything is built) for a notebook with an error, cells that did not run, or no manifest;
     BuildFailed for any warning of jupyter-book and for a page that would load something from outside. The book in place
     stays as it is until the new one is whole.
@@ -161,4 +175,6 @@ def build(
     shutil.rmtree(html, ignore_errors=True)
     made.replace(html)
     shutil.rmtree(part, ignore_errors=True)
+    if pdf and (printed := print_book(html, pages, root / "_build" / "book.pdf", report)):
+        report(f"book: printed to {printed}")
     return html / "index.html"

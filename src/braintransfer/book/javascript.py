@@ -8,8 +8,35 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+LOCK = "package-lock.json"
 #: NiiVue's one file for a plain <script>, inside its package.
 NIIVUE = Path("node_modules", "@niivue", "niivue", "dist", "niivue.umd.js")
+
+
+def install(root: Path, work: Path, *, dev: bool = False) -> tuple[str, str]:
+    """Have npm put what the project's lock file pins into the new folder `work`; dev: with what only the tests use.
+
+    Returns ("", ""), or, when that failed, why in words for a page and for a terminal; `work` is gone then.
+    """
+    npm = shutil.which("npm")
+    if npm is None:
+        return "there was no Node.js", "npm is not installed (it comes with Node.js)"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    for name in ("package.json", LOCK):
+        shutil.copyfile(root / name, work / name)
+    omit = ["--omit=optional", *([] if dev else ["--omit=dev"])]
+    command = [npm, "ci", *omit, "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1"]
+    try:
+        done = subprocess.run(command, cwd=work, capture_output=True, text=True, timeout=180, check=False)
+        said, failed = done.stderr.strip().splitlines(), done.returncode != 0
+    except (OSError, subprocess.TimeoutExpired) as error:
+        said, failed = [str(error)], True
+    if failed:
+        shutil.rmtree(work, ignore_errors=True)
+        reason = next((line for line in said if line.strip()), "it said nothing")
+        return "npm could not fetch it", f"npm could not fetch it ({reason})"
+    return "", ""
 
 
 def fetch_niivue(root: Path, into: Path, report: Callable[[str], None]) -> str:
@@ -17,30 +44,15 @@ def fetch_niivue(root: Path, into: Path, report: Callable[[str], None]) -> str:
 
     The packages are kept in `_build/npm` and fetched anew when the lock file changes.
     """
-    work, lock = root / "_build" / "npm", root / "package-lock.json"
-    npm = shutil.which("npm")
-    if not lock.is_file():
+    work = root / "_build" / "npm"
+    if not (root / LOCK).is_file():
         return "there was no package-lock.json"
-    kept = work / lock.name
-    if not ((work / NIIVUE).is_file() and kept.is_file() and kept.read_bytes() == lock.read_bytes()):
-        if npm is None:
-            report("book: no 3-D viewer, a picture instead: npm is not installed (it comes with Node.js)")
-            return "there was no Node.js"
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True)
-        for name in ("package.json", lock.name):
-            shutil.copyfile(root / name, work / name)
-        command = [npm, "ci", "--omit=optional", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1"]
-        try:
-            done = subprocess.run(command, cwd=work, capture_output=True, text=True, timeout=180, check=False)
-            said = done.stderr.strip().splitlines()
-        except (OSError, subprocess.TimeoutExpired) as error:
-            said = [str(error)]
-        if not (work / NIIVUE).is_file():
-            shutil.rmtree(work, ignore_errors=True)
-            reason = next((line for line in said if line.strip()), "it said nothing")
-            report(f"book: no 3-D viewer, a picture instead: npm could not fetch it ({reason})")
-            return "npm could not fetch it"
+    kept = work / LOCK
+    if not ((work / NIIVUE).is_file() and kept.is_file() and kept.read_bytes() == (root / LOCK).read_bytes()):
+        why, said = install(root, work)
+        if why:
+            report(f"book: no 3-D viewer, a picture instead: {said}")
+            return why
     into.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(work / NIIVUE, into / NIIVUE.name)
     (into / "licences.txt").write_text(_licences(work / "node_modules"), encoding="utf-8")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
+import math
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -16,14 +18,16 @@ import jinja2
 import nbformat
 import numpy as np
 import pandas as pd
+import yaml
 
 from braintransfer import cost, figures, interactive, near_duplicates, tables
-from braintransfer.book import words
+from braintransfer.book import origins, words
 from braintransfer.book.javascript import NIIVUE, fetch_niivue
 from braintransfer.book.runs import GROUPS, Run, StagePage
 from braintransfer.errors import BadInput
 from braintransfer.figures import background
 from braintransfer.proofs import drawings as proof_drawings
+from braintransfer.reference import MANIFESTS, packed
 from braintransfer.study import DETECTED, DOMAINS, HEADLINE, SOURCES, TARGETS
 from braintransfer.untrusted import as_markdown
 
@@ -43,17 +47,21 @@ RESULT_PAGES = (
     "baselines",
     "audit",
     "cost",
+    "provenance",
 )
-#: An SVG above this many bytes is shown as PNG; the SVG can still be had from its link.
-LARGEST_SVG = 120_000
+#: An SVG above so many bytes, as it is and as it is sent (compressed), is shown as PNG; the SVG can still be had from its link.
+LARGEST_SVG, LARGEST_SENT = 120_000, 60_000
+#: A table with more columns than this (fewer where they hold intervals) is shown as several below each other, each with the first
+#: column, so that it fits a sheet of paper; its CSV stays whole.
+MOST_COLUMNS, MOST_INTERVALS = 9, 7
+#: "0.62 (0.55 to 0.69)", in which no line may break.
+_INTERVAL = re.compile(r"[−\d.]+ \([^()\n]* to [^()\n]*\)")
 
 
 # ------------------------------------------------------------------------------------------------- pieces of the pages
 def figure_block(drawn: Mapping[str, str], label: str, *, width: str = "100%", place: str = "figures") -> str:
     """The directive of a figure that lies in `place`, with links to get it."""
-    links = (
-        f"Get it as {{download}}`SVG <{place}/{drawn['name']}.svg>`, {{download}}`PNG <{place}/{drawn['name']}.png>`."
-    )
+    links = f"[Get it as {{download}}`SVG <{place}/{drawn['name']}.svg>`, {{download}}`PNG <{place}/{drawn['name']}.png>`.]{{.on-screen}}"
     made = f" {drawn['made']}" if drawn.get("made") else ""
     return (
         f":::{{figure}} {place}/{drawn['file']}\n:name: fig-{label}\n:alt: {words.unbroken(drawn['alt'])}\n:width: "
@@ -68,19 +76,25 @@ def turn_block(name: str, still: Mapping[str, str] | None, label: str, caption: 
     return f":::{{turn}} turn/{name}.html\n:name: fig-{label}\n{shown}\n{words.one_line(caption)}\n:::\n"
 
 
-def _table_block(name: str, label: str, caption: str, shown: str = "") -> str:
-    """The directive of tables/`name`.csv, shown from another file of that folder where the page wants other spaces."""
+def _table_block(label: str, caption: str, name: str) -> str:
+    """The directive of tables/`name`.csv."""
     return (
-        f":::{{csv-table}} {words.one_line(caption)}\n:name: tab-{label.replace('_', '-')}\n:file: tables/{shown or name}.csv\n"
-        f":header-rows: 1\n:class: wide\n:::\n\n{{download}}`This table as CSV <tables/{name}.csv>`\n"
+        f":::{{csv-table}} {words.one_line(caption)}\n:name: tab-{label.replace('_', '-')}\n:file: tables/{name}.csv\n"
+        f":header-rows: 1\n:class: wide\n:::\n"
     )
+
+
+def _csv_link(name: str) -> str:
+    return f"\n[{{download}}`This table as CSV <tables/{name}.csv>`]{{.on-screen}}\n"
 
 
 def _describe(folder: Path, name: str) -> dict[str, str]:
     told = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
     svg = folder / f"{name}.svg"
     photographic = name.startswith(("examples_", "showcase_", "montage_", "pairs", "turn_slices", "turn_planes"))
-    best = f"{name}.svg" if not photographic and svg.is_file() and svg.stat().st_size <= LARGEST_SVG else f"{name}.png"
+    drawn = svg.read_bytes() if svg.is_file() and not photographic else b""
+    small = 0 < len(drawn) <= LARGEST_SVG and len(gzip.compress(drawn)) <= LARGEST_SENT
+    best = f"{name}.svg" if small else f"{name}.png"
     return {"name": name, "file": best, "caption": told["caption"], "alt": told["alt"]}
 
 
@@ -129,6 +143,7 @@ class PageMaker:
             growth=cost.growth,
             speeds=cost.speeds,
             files_a_network=cost.FILES,
+            repository=_repository(root),
         )
 
     def render(self, template: str, page: str, **values: Any) -> None:
@@ -153,7 +168,7 @@ class PageMaker:
                 f"{kept} is missing; run `braintransfer prove` and copy its table there, or take its page out"
             )
         shutil.copyfile(kept, place / kept.name)
-        return _table_block(name, f"proof-{name}", caption)
+        return _table_block(f"proof-{name}", caption, name) + _csv_link(name)
 
     def run_pages(self, run: Run) -> None:
         """Every results page of a run for which there is something to show."""
@@ -164,6 +179,9 @@ class PageMaker:
             if stage is not None:
                 link = f"/stages/{run.slug}/{stage.group}/{stage.page}"
                 run.drawn[name]["made"] = f"Made from {{doc}}`this stage <{link}>`."
+        if run.results is not None:
+            (here / "tables").mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(run.folder / "results.csv", here / "tables" / "results.csv")
         turned = self._turned(run, here)
         pieces = {
             "run": run,
@@ -174,7 +192,7 @@ class PageMaker:
                 if name in run.drawn
                 else ""
             ),
-            "table": lambda name, frame, caption: self._table(run, here, name, frame, caption),
+            "table": lambda name, frame, caption, links=None: self._table(run, here, name, frame, caption, links),
             "data": run.tables,
             "reading": tables.for_reading,
             "differences": tables.differences_for_reading,
@@ -198,8 +216,29 @@ class PageMaker:
         pages = [p for p in RESULT_PAGES if run.results is not None and _worth_a_page(run, p)]
         for page in pages:
             template = f"templates/{'target' if page in TARGETS else page}.md"
-            self.render(template, f"results/{run.slug}/{page}", target=page, **pieces)
+            more = self._provenance(run, here) if page == "provenance" else {}
+            self.render(template, f"results/{run.slug}/{page}", target=page, **pieces, **more)
         self.render("templates/run.md", f"results/{run.slug}/index", pages=pages, **pieces)
+
+    def _provenance(self, run: Run, here: Path) -> dict[str, Any]:
+        """What the page of a run's manifests says, with the files that it offers."""
+        found = origins.manifests_of(run.folder)
+        folder = here / "tables"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "manifests.jsonl.gz").write_bytes(packed(found))
+        cards = sorted(run.folder.glob("cards/*.md"))
+        for card in cards:
+            shutil.copyfile(card, folder / f"card-{card.name}")
+        return {
+            "walk": origins.example(run.results),
+            "data_made": origins.table(found, "data", "audit", "compare"),
+            "sources_made": origins.table(found, "sources"),
+            "targets_made": origins.table(found, "targets"),
+            "versions": origins.versions(found),
+            "claims_hashes": origins.claims_hashes(found),
+            "notebooks": {s.folder.as_posix(): f"/stages/{run.slug}/{s.group}/{s.page}" for s in run.stages},
+            "cards": [(card.stem, f"tables/card-{card.name}") for card in cards],
+        }
 
     def _turned(self, run: Run, here: Path) -> list[str]:
         """Write the figures of a run that can be turned, each as a piece of HTML below `here`/turn; returns their names."""
@@ -241,7 +280,11 @@ class PageMaker:
         figures.save(drawing, here / "figures", name)
         run.drawn[name] = _describe(here / "figures", name)
 
-    def _table(self, run: Run, here: Path, name: str, frame: pd.DataFrame | None, caption: str) -> str:
+    def _table(
+        self, run: Run, here: Path, name: str, frame: pd.DataFrame | None, caption: str,
+        links: Mapping[str, str] | None = None,
+    ) -> str:  # fmt: skip
+        """A table and its CSV; links: text of a cell -> the page that it opens."""
         if frame is None or not len(frame):
             return "*Not in this run.*\n"
         folder = here / "tables"
@@ -249,10 +292,29 @@ class PageMaker:
         text = _csv_text(frame)
         (folder / f"{name}.csv").write_text(text, encoding="utf-8", newline="\n")
         # on the page a line may break between a name's words, but not inside "0.62 (0.55 to 0.69)"
-        marked = _csv_text(frame.map(lambda cell: as_markdown(cell) if isinstance(cell, str) else cell))
-        unbroken = re.sub(r"[−\d.]+ \([^()\n]* to [^()\n]*\)", lambda found: found[0].replace(" ", "\u00a0"), marked)
-        (folder / f"{name}.shown.csv").write_text(unbroken, encoding="utf-8", newline="\n")
-        return _table_block(name, f"{run.slug}-{name}", caption, shown=f"{name}.shown")
+        pages = links or {}
+
+        def shown(cell: Any) -> Any:
+            plain = as_markdown(cell) if isinstance(cell, str) else cell
+            return f"{{doc}}`{cell} <{pages[cell]}>`" if isinstance(cell, str) and cell in pages else plain
+
+        marked = frame.map(shown)
+        parts = [marked]
+        most = MOST_INTERVALS if _INTERVAL.search(text) else MOST_COLUMNS
+        if len(frame.columns) > most:
+            values = len(frame.columns) - 1
+            step = math.ceil(values / math.ceil(values / (most - 1)))  # parts of the same width
+            cuts = range(1, len(frame.columns), step)
+            parts = [marked.iloc[:, [0, *range(k, min(k + step, len(frame.columns)))]] for k in cuts]
+        blocks = []
+        for k, part in enumerate(parts, 1):
+            file = f"{name}.shown{'' if len(parts) == 1 else k}"
+            unbroken = _INTERVAL.sub(lambda found: found[0].replace(" ", "\u00a0"), _csv_text(part))
+            (folder / f"{file}.csv").write_text(unbroken, encoding="utf-8", newline="\n")
+            numbered = caption if len(parts) == 1 else f"{caption} Columns, part {k} of {len(parts)}."
+            label = f"{run.slug}-{name}" if k == 1 else f"{run.slug}-{name}-part-{k}"
+            blocks.append(_table_block(label, numbered, file))
+        return "\n".join(blocks) + _csv_link(name)
 
     def stage_pages(self, run: Run) -> None:
         """The executed notebooks of a run as pages, grouped, with an overview of what ran."""
@@ -277,6 +339,12 @@ class PageMaker:
             run=run,
             groups=[(g, GROUPS[g], len(groups[g])) for g in kept],
         )
+
+
+def _repository(root: Path) -> str:
+    """Address of the project's public repository, from `_config.yml`; empty where none is named."""
+    named = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8")).get("repository") or {}
+    return str(named.get("url") or "").strip()
 
 
 def _simulators(part: str = "") -> figures.Drawing:
@@ -328,6 +396,8 @@ def _worth_a_page(run: Run, page: str) -> bool:
         return "arms" in run.tables
     if page == "audit":
         return "leaks" in run.tables
+    if page == "provenance":
+        return bool(run.stages) or (run.folder / MANIFESTS).is_file()
     return page == "data" or page in run.tables
 
 

@@ -64,6 +64,10 @@ STYLE: dict[Any, Any] = {
 }
 
 
+#: Bytes that a picture of a page should not exceed.
+LARGEST_PNG = 60_000
+
+
 @dataclass(frozen=True)
 class Drawing:
     """A figure with its caption (can be read alone) and its alternative text (says what there is to see, with numbers).
@@ -76,15 +80,19 @@ class Drawing:
     alt: str
 
     def png(self) -> bytes:
-        """The figure as a small PNG (256 colours)."""
+        """The figure as a small PNG: 256 colours, or fewer where it would be larger than LARGEST_PNG."""
         from PIL import Image
 
         raw = io.BytesIO()
         with matplotlib.rc_context(STYLE):
             _freeze(self.figure)
             self.figure.savefig(raw, format="png", dpi=120)
-        small = io.BytesIO()
-        Image.open(raw).convert("RGB").quantize(256).save(small, format="png")
+        picture = Image.open(raw).convert("RGB")
+        for colours in (256, 64, 24):
+            small = io.BytesIO()
+            picture.quantize(colours).save(small, format="png", optimize=True)
+            if small.tell() <= LARGEST_PNG:
+                break
         return small.getvalue()
 
     def svg(self) -> bytes:

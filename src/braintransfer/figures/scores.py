@@ -227,6 +227,9 @@ def froc_figure(froc: pd.DataFrame, target: str, kinds: Mapping[str, str]) -> Dr
                     label=SOURCE_TITLES[source],
                 )
         axis.set_xscale("symlog", linthresh=1)
+        axis.xaxis.set_major_formatter(
+            "{x:g}"
+        )  # powers of ten would be written in TeX, which an SVG's plain text shows raw
         axis.set_xlabel("false positives a scan")
         axis.set_ylabel("lesion sensitivity")
         figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9)

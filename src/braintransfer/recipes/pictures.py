@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -201,37 +201,52 @@ def composited_images(
     """`n` composites, of which the last `validation_share` come from held-out photographs only.
 
     Each takes two photographs of different classes; photographs come round before any is used again. The subject is
-    `train/<number>` or `val/<number>`, so that the split of parts keeps photographs apart.
+    `train/<number>` or `val/<number>`, so that the split of parts keeps photographs apart. Where the recipe names grounds, one of
+    those lies behind, and they are no classes.
     """
     from braintransfer.simulate.scenes import composite
 
     files = picture_files(photographs, data_root)
     parts = {"train": [f for f in files if f.group.split("/")[0] not in HELD_OUT]}
     parts["val"] = [f for f in files if f.group.split("/")[0] in HELD_OUT]
+    assert recipe.composite is not None
+    grounds = set(recipe.composite.grounds)
+    if unknown := grounds - {f.label for f in files} - set(photographs.classes.values()):
+        raise BadInput(
+            f"recipe {recipe.name}: composite: grounds: {', '.join(sorted(unknown))}: no class of {photographs.name} is called so"
+        )
     held_out = max(1, round(validation_share * n))
     number = 0
     for part, count in (("train", n - held_out), ("val", held_out)):
-        if len({f.label for f in parts[part]}) < 2:
+        if len(labels := {f.label for f in parts[part]}) < 2 or labels <= grounds:
             raise BadInput(
-                f"recipe {recipe.name}: photographs of {photographs.name} need two classes in `{part}`; get the set"
+                f"recipe {recipe.name}: photographs of {photographs.name} need two classes in `{part}`, not all of them "
+                "grounds; get the set"
             )
         rng = study.stream(seed, f"composite-{part}")
-        rounds = _pairs(parts[part], rng)
+        rounds = _pairs(parts[part], rng, grounds)
         for _ in range(count):
             chosen = next(rounds)
             photos = [read_picture(f.image) for f in chosen]
             photos = [np.repeat(p[..., None], 3, axis=2) if p.ndim == 2 else p for p in photos]
-            image, mask, label = composite(rng, photos, [f.label for f in chosen], size)
+            image, mask, label = composite(rng, photos, [f.label for f in chosen], size, sorted(grounds))
             yield SourceImage(f"{part}/{number:05d}", f"{number:05d}", image, mask, label)
             number += 1
 
 
-def _pairs(files: list[PictureFiles], rng: np.random.Generator) -> Iterator[tuple[PictureFiles, PictureFiles]]:
-    """Endless pairs of photographs of different classes, each photograph once a round as the first of a pair."""
+def _pairs(
+    files: list[PictureFiles], rng: np.random.Generator, grounds: Collection[str]
+) -> Iterator[tuple[PictureFiles, PictureFiles]]:
+    """Endless pairs of photographs of different classes, what lies in front and what lies behind.
+
+    Each photograph that may lie in front does so once a round.
+    """
+    front = [f for f in files if f.label not in grounds]
+    behind = [f for f in files if f.label in grounds] or files
     while True:
-        for i in rng.permutation(len(files)):
-            first = files[i]
+        for i in rng.permutation(len(front)):
+            first = front[i]
             second = first
             while second.label == first.label:
-                second = files[int(rng.integers(len(files)))]
+                second = behind[int(rng.integers(len(behind)))]
             yield first, second

@@ -146,9 +146,14 @@ class Lesions(_Part):
 
 
 class Composite(_Part):
-    """Photographs pasted into photographs, through random shapes."""
+    """Photographs pasted into photographs, through random shapes.
+
+    grounds: names of classes that only ever lie behind. What is pasted can then be told by what it shows; with none, any class
+    may lie on any other, and only the outline tells which of the two it is.
+    """
 
     photographs: str
+    grounds: tuple[str, ...] = ()
 
 
 class ClassOf(_Part):

@@ -1,0 +1,144 @@
+"""A run that goes on elsewhere: what its finished trainings found in one small file, without weights, scans or pictures."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from braintransfer import finetune, study
+from braintransfer.errors import BadInput
+from braintransfer.evaluate import example_row
+from braintransfer.plan import cells_of
+from braintransfer.provenance import LEFT, atomic_write_bytes, atomic_write_text, read_manifest, sealed, sha256_bytes
+from braintransfer.recipes.downloads import unpack as unpack_archive
+from braintransfer.settings import Profile, read_profile
+from braintransfer.store import Store, open_store
+
+#: What does not travel: weights, executed notebooks, and whatever shows a scan or a photograph.
+STAYS = (".safetensors", ".ipynb", ".npz", ".png", ".svg", ".lock", ".running", ".part", ".log")
+#: Of slices of people only what a network made of them travels; scan and reference come from the data on the other side.
+EXAMPLES = ("examples.npz", "showcase.npz")
+PREDICTIONS = ".predictions.npz"
+#: The parts of a run that are trained, in the order in which one needs the other.
+TRAINED = ("sources", "targets")
+#: Zip files hold times; equal runs shall be equal bytes.
+_DATE = (1980, 1, 1, 0, 0, 0)
+
+
+def pack(run: Path, archive: Path, report: Callable[[str], None] = print) -> Path:
+    """Write what the run's finished trainings found to `archive` (a zip file): scores, curves, manifests, hashes.
+
+    Encoders stay behind, so a source is packed once all cells that its profile makes of it are done; until then it is trained
+    again on the other side, to the same bytes. The machine's measured way of computing travels too. BadInput when nothing is done.
+    """
+    profile = read_profile(run.name)
+    content: dict[str, bytes] = {}
+    for folder, manifest in _finished(run, profile):
+        files = [folder / "manifest.json", *(folder / name for name in manifest["outputs"])]
+        for path in files:
+            if path.suffix not in STAYS:
+                content[path.relative_to(run).as_posix()] = path.read_bytes()
+            elif path.name in EXAMPLES and folder.relative_to(run).parts[0] == "targets":
+                content[path.with_suffix(PREDICTIONS).relative_to(run).as_posix()] = _predictions(path)
+    if not content:
+        raise BadInput(f"{run}: nothing is trained yet; there is nothing to pack")
+    content["machine.json"] = (run / "machine.json").read_bytes()
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as file:
+        for name in sorted(content):
+            file.writestr(zipfile.ZipInfo(name, _DATE), content[name], zipfile.ZIP_DEFLATED, 9)
+    atomic_write_bytes(archive, buffer.getvalue())
+    cells = sum(len(Path(name).parts) == 5 and name.endswith("manifest.json") for name in content)
+    report(f"{archive}: {cells} cells and sources, {len(buffer.getvalue()) / 1e6:.1f} MB")
+    return archive
+
+
+def _finished(run: Path, profile: Profile) -> Iterator[tuple[Path, dict[str, Any]]]:
+    for part in TRAINED:
+        for path in sorted((run / part).rglob("manifest.json")):
+            manifest = read_manifest(path.parent)
+            parts = path.parent.relative_to(run).parts
+            if manifest is not None and (part == "targets" or _used_up(run, profile, parts[1], parts[2])):
+                yield path.parent, manifest
+
+
+def _used_up(run: Path, profile: Profile, arm: str, source: str) -> bool:
+    """True when every cell that starts from this encoder is done, and with it the source itself."""
+    cells = [c for c in cells_of(profile) if c[1] == source and study.encoder_arm(c[2]) == arm]
+    places = [run / "sources" / arm / source, *(run / "targets" / c[2] / c[0] / source for c in cells)]
+    return all(read_manifest(place) is not None for place in places)
+
+
+def _predictions(path: Path) -> bytes:
+    with np.load(path, allow_pickle=False) as data:
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, subjects=data["subjects"], predictions=data["predictions"])
+    return buffer.getvalue()
+
+
+def unpack(archive: Path, run: Path, report: Callable[[str], None] = print) -> None:
+    """Put what `pack` wrote into a run whose data is prepared: `braintransfer run` then does the rest.
+
+    Manifests say what was left behind. BadInput when the data is not there or not the same, or when `run` has trained already.
+    """
+    if (run / "sources").is_dir() or (run / "targets").is_dir():
+        raise BadInput(f"{run} holds trainings already; unpack into a run with nothing but its data")
+    if not (run / "data").is_dir():
+        raise BadInput(
+            f"{run} has no data yet; prepare it first: `braintransfer run --profile {run.name} --only data`, with --data FOLDER "
+            "where the profile reads real scans"
+        )
+    unpack_archive(archive, run)
+    stores: dict[str, Store] = {}
+    manifests = sorted(
+        (p for part in TRAINED for p in (run / part).rglob("manifest.json")),
+        # rows before their stage, sources before targets: each is newer than what it was made from
+        key=lambda p: (TRAINED.index(p.relative_to(run).parts[0]), -len(p.parts), p.as_posix()),
+    )
+    for path in manifests:
+        manifest = read_manifest(path.parent)
+        if manifest is None:
+            raise BadInput(f"{archive}: {path.relative_to(run)} is torn; pack the run again")
+        for name in set(EXAMPLES) & set(manifest["outputs"]):
+            short = (path.parent / name).with_suffix(PREDICTIONS)
+            if short.is_file():
+                _with_scans(short, path.parent / name, run, manifest, stores)
+        gone = sorted(name for name in manifest["outputs"] if not (path.parent / name).is_file())
+        atomic_write_text(path, sealed(manifest | {LEFT: gone}))
+        os.utime(path)
+    report(f"{run}: {len(manifests)} finished stages and rows; `braintransfer run --profile {run.name}` does the rest")
+
+
+def _with_scans(short: Path, path: Path, run: Path, manifest: dict[str, Any], stores: dict[str, Store]) -> None:
+    """Put scan and reference beside the predictions in `short`, and write the file that the training had written."""
+    parameters = manifest["parameters"]
+    name = parameters["showcase"] if path.name == "showcase.npz" else parameters["target"]
+    if name not in stores:
+        stores[name] = open_store(run / "data" / name)
+    store = stores[name]
+    with np.load(short, allow_pickle=False) as data:
+        predicted = dict(zip(data["subjects"].tolist(), data["predictions"], strict=True))
+    examples = []
+    with store.final_scoring():
+        for subject, prediction in predicted.items():
+            slices = store.slices[store.slices["subject"] == subject]
+            if slices.empty:
+                raise BadInput(f"{store.path} has no {subject}, whom the packed run tested; it is not the same data")
+            first = slices["scan"].iloc[0]
+            row = example_row(store, slices.index[slices["scan"] == first].to_numpy())
+            images, masks = store.load(np.array([row]))
+            examples.append({"subject": subject, "image": images[0], "reference": masks[0], "prediction": prediction})
+    finetune.save_examples(path, examples)
+    if sha256_bytes(path.read_bytes()) != manifest["outputs"][path.name]:
+        raise BadInput(
+            f"{store.path} is not the data that {json.dumps(manifest['stage'])} was trained on: {path} comes out different; "
+            "prepare it with the packed run's profile and versions"
+        )
+    short.unlink()
