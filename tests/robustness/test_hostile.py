@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -102,9 +103,10 @@ def test_make_hands_a_word_on_as_it_was_typed(word: str, tmp_path: Path) -> None
     stub = tmp_path / ".venv" / "bin" / "braintransfer"
     stub.write_text("#!/bin/sh\nprintf '%s\\n' \"$@\" >> said.txt\n", encoding="utf-8")
     stub.chmod(0o755)
-    done = subprocess.run(
-        ["make", "study", f"PROFILE={word}", f"DATA={word}"], cwd=tmp_path, capture_output=True, text=True
-    )
+    # words given to the make that runs the tests are none of this one's
+    alone = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS")}
+    command = ["make", "study", f"PROFILE={word}", f"DATA={word}"]
+    done = subprocess.run(command, cwd=tmp_path, env=alone, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     said = (tmp_path / "said.txt").read_text(encoding="utf-8").splitlines()
     assert said == ["run", "--profile", word, "--data", word, "book", "--profile", word]

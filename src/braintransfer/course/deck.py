@@ -21,7 +21,7 @@ section > * { max-width: 60rem; margin-block: .35em; }
 h1 { font-size: 2.4rem; color: #0b4f6c; } h2 { font-size: 2rem; color: #0b4f6c; } h3 { font-size: 1.6rem; color: #8a3b00; }
 section.exercise { background: #fdf6ee; font-size: 1.15rem; }
 img { max-height: 48vh; max-width: 100%; object-fit: contain; align-self: flex-start; background: #fff; }
-code { background: #f1f1f1; padding: 0 .2em; } pre { background: #f1f1f1; padding: .6em; overflow: auto; }
+code { background: #f1f1f1; padding: 0 .2em; overflow-wrap: anywhere; } pre { background: #f1f1f1; padding: .6em; overflow: auto; }
 footer { font-size: .8rem; color: #555; }
 @media print { html { font-size: 13pt; } section { page-break-after: always; min-height: auto; border: 0; } img { max-height: 9cm; } }
 @page { size: A4 landscape; margin: 1cm; }

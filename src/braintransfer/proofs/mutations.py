@@ -204,7 +204,8 @@ MUTATIONS = (
     ),
     Mutation(
         "transfer", "the decoder is stored with the encoder", "transfer.py",
-        "weight_file(encoder_state(network), header)", "weight_file(network.state_dict(), header)", ("transfer",),
+        "weight_file(encoder_state(network), _header(plan))", "weight_file(network.state_dict(), _header(plan))",
+        ("transfer",),
     ),
     Mutation(
         "transfer", "ImageNet tensors shifted by one", "transfer.py",
