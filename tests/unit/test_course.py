@@ -126,6 +126,12 @@ def test_the_copy_in_the_repository_is_that_of_its_master(master: Path) -> None:
     assert all((COURSE / name).is_file() for c in kept.cells for name in re.findall(r"\]\((pictures/\S+)\)", c.source))
 
 
+def test_the_number_beside_the_picture_of_a_hundred_studies_is_the_pictures() -> None:
+    said = re.search(r"here (\d+) caught it", MASTERS[3].read_text(encoding="utf-8"))
+    shown = re.search(r"(\d+) cross it", copies.drawing("background_interval").alt)
+    assert said is not None and shown is not None and said[1] == shown[1]
+
+
 def test_the_slides_come_from_the_masters_and_need_nothing_from_outside() -> None:
     page = deck.deck(ROOT)
     marked = [c for m in MASTERS for c in nbformat.read(m, as_version=4).cells if "slideshow" in c.metadata]
@@ -235,6 +241,35 @@ def _numbers(of: Callable[[Any], Any] = lambda p: p.requires_grad) -> int:
     return sum(p.numel() for p in network.parameters() if of(p))
 
 
+def _my_dice(guess: np.ndarray, truth: np.ndarray) -> float:
+    return float(2 * (guess & truth).sum() / (guess.sum() + truth.sum()))
+
+
+def _over_slices(axis: int, empty: float | None) -> Callable[[np.ndarray, np.ndarray], float]:
+    """The mean of each slice's Dice; empty: what a slice counts where both masks are empty, None to leave it out."""
+
+    def mean(guess: np.ndarray, truth: np.ndarray) -> float:
+        pairs = [(np.take(guess, k, axis), np.take(truth, k, axis)) for k in range(truth.shape[axis])]
+        each = [_my_dice(p, t) if (p | t).any() else empty for p, t in pairs]
+        return float(np.mean([value for value in each if value is not None]))
+
+    return mean
+
+
+def _marks(subjects: np.ndarray, share: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    inside = np.isin(subjects, rng.permutation(np.unique(subjects))[:3])
+    return ~inside, inside
+
+
+def _of_slices(subjects: np.ndarray, share: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    inside = np.isin(subjects, rng.permutation(subjects)[: round(share * 12)])
+    return np.flatnonzero(~inside), np.flatnonzero(inside)
+
+
+def _another_generator(subjects: np.ndarray, share: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    return _by_people(subjects, share, np.random.default_rng())
+
+
 T_ALL = stats.t.interval(0.95, 9, TABLE.to_numpy().mean(), stats.sem(TABLE.to_numpy().ravel()))
 T_PEOPLE = stats.t.interval(0.95, 4, TABLE.to_numpy().mean(), stats.sem(TABLE.mean(axis=1)))
 SPREAD = 1.96 * TABLE.mean(axis=1).std()
@@ -246,11 +281,13 @@ R = {"sensitivity": 0.75, "precision": 0.5, "f1": 0.6}
 
 #: exercise -> what else the check is given, a right answer, and wrong ones with a word that the message must hold.
 CASES: dict[int, tuple[tuple[Any, ...], Any, list[tuple[Any, str]]]] = {
-    1: ((), {"a", "d"}, [({"a"}, "encoder_state"), ({"a", "b", "d"}, "drawing"), ({"a", "d", "f"}, "file of weights"), ({"x"}, "letters are")]),
+    1: ((), {"a", "d"}, [({"a"}, "encoder_state"), ({"a", "b", "d"}, "drawing"), ({"a", "d", "f"}, "file of weights"), ({"x"}, "letters are"), ({"a": True}, "dictionary")]),
     2: ((TRUTH, GUESS), (8 / 15, 4 / 11), [
         ((4 / 11, 8 / 15), "swapped"), ((29 / 36, 4 / 11), "background"), ((4 / 6, 4 / 11), "precision"), ((4 / 9, 0.3), "sensitivity"),
         ((53, 36), "percent"), ((4 / 15, 4 / 11), "twice"), ((8 / 15, 0.5), "union")]),
-    3: ((), metrics.dice, [
+    3: ((), _my_dice, [
+        (metrics.dice, "calls `metrics.dice`"), (lambda p, t: metrics.dice(p, t), "calls `metrics.dice`"),
+        *((_over_slices(axis, empty), "mean over slices") for axis in range(3) for empty in (None, 0.0, 1.0, np.nan)),
         (metrics.iou, "union"), (lambda p, t: (p == t).mean(), "background"), (lambda p, t: (p & t).sum() / (p.sum() + t.sum()), "twice"),
         (lambda p, t: np.mean([2 * (p[..., k] & t[..., k]).sum() / max(1, p[..., k].sum() + t[..., k].sum()) for k in range(7)]), "slice"),
         (lambda p, t: (p & t).sum() / t.sum(), "both")]),
@@ -258,25 +295,27 @@ CASES: dict[int, tuple[tuple[Any, ...], Any, list[tuple[Any, str]]]] = {
         ({"A": "all", "B": "nothing", "C": "all"}, "strict=False"), ({"A": "part", "B": "all", "C": "all"}, "strict=False"),
         ({"A": "nothing", "B": "nothing", "C": "all"}, "do agree"), ({"A": "yes", "B": "no", "C": "all"}, "say one of")]),
     6: ((SCORES, "mri-segmentation", "scratch"), D.mean(), [
-        (-D.mean(), "sign"), (D[:, 0].mean(), "one seed"), (100 * D.mean(), "percent"), (D.sum(), "sum"), (0.1, "another source")]),
+        (-D.mean(), "sign"), (D[:, 0].mean(), "one seed"), (100 * D.mean(), "percent"), (D.sum(), "sum"), (D.mean(axis=0), "one mean per seed"), ("0.05", "no number"), (0.1, "another source")]),
     7: ((CURVE, "imagenet", "scratch"), GAIN, [
-        ({n: -v for n, v in GAIN.items()}, "sign"), ({4: GAIN[4]}, "each count"), (CURVE["imagenet"].to_dict(), "scores of"),
+        ({n: -v for n, v in GAIN.items()}, "sign"), ({n: 100 * v for n, v in GAIN.items()}, "percent"), ({4: GAIN[4]}, "each count"), (CURVE["imagenet"].to_dict(), "scores of"),
         ((CURVE["imagenet"] / CURVE["scratch"]).to_dict(), "ratios"), ((CURVE["imagenet"] - CURVE["imagenet"][1]).to_dict(), "more people")]),
     8: ((), {"a", "c", "e"}, [({"a", "b", "c", "e"}, "thirty people"), ({"a", "c", "d", "e"}, "proof"), ({"a", "c", "e", "f"}, "brains")]),
     9: ((), _by_people, [
         (_by_slices, "both sides"), (_losing, "neither side"), (_always_the_same, "shuffle"),
-        (lambda s, share, rng: (np.arange(len(s)), np.array([], int)), "empty")]),
+        (lambda s, share, rng: (np.arange(len(s)), np.array([], int)), "empty"), (_marks, "flatnonzero"),
+        (lambda s, share, rng: (np.unique(s)[3:], np.unique(s)[:3]), "not names"), (_of_slices, "each person once"),
+        (_another_generator, "The same `rng`")]),
     10: ((0.95, 0.45), {"leak": 0.5, "expected": 0.5}, [
         ({"leak": -0.5, "expected": 0.5}, "sign"), ({"leak": 0.95, "expected": 0.5}, "guessing"), ({"leak": 0.5, "expected": 0.45}, "long run"),
-        ({"leak": 0.95 / 0.45, "expected": 0.5}, "ratio"), ({"leak": 0.5, "expected": 0.125}, "coin")]),
+        ({"leak": 0.95 / 0.45, "expected": 0.5}, "ratio"), ({"leak": "44 %", "expected": 0.5}, "percent"), ({"leak": 0.5, "expected": 0.125}, "coin")]),
     11: ((FOUND,), R, [
-        ({**R, "sensitivity": 0.5, "precision": 0.75}, "swapped"), ({**R, "f1": 0.625}, "harmonic"), ({**R, "sensitivity": 1}, "Sensitivity"),
+        ({**R, "sensitivity": 0.5, "precision": 0.75}, "swapped"), ({**R, "f1": "3/5"}, "without quotes"), ({"sensitivity": 0.75, "precision": 0.5}, "'f1' is missing"), ({**R, "f1": 0.625}, "harmonic"), ({**R, "sensitivity": 1}, "Sensitivity"),
         ({**R, "precision": 4 / 6}, "Precision"), ({"sensitivity": 3, "precision": 3, "f1": 3}, "shares")]),
     13: ((), {"p": "higher", "q": "cannot tell", "r": "similar", "s": "lower"}, [
         ({"p": "higher", "q": "similar", "r": "cannot tell", "s": "lower"}, "margin"), ({"p": "similar", "q": "cannot tell", "r": "higher", "s": "lower"}, "zero"),
         ({"p": "higher", "q": "cannot tell", "r": "similar", "s": "cannot tell"}, "above zero"), ({"p": "equal", "q": "lower", "r": "similar", "s": "lower"}, "say one of")]),
     14: ((TABLE,), (INTERVAL.lower, INTERVAL.upper, "seeds"), [
-        ((*T_ALL, "seeds"), "another person"), ((*T_PEOPLE, "seeds"), "these very seeds"), ((MEAN - SPREAD, MEAN + SPREAD, "seeds"), "spread"),
+        ((*T_ALL, "seeds"), "another person"), ((round(INTERVAL.lower, 2), round(INTERVAL.upper, 2), "seeds"), "give three"), ((*T_PEOPLE, "seeds"), "these very seeds"), ((MEAN - SPREAD, MEAN + SPREAD, "seeds"), "spread"),
         ((-INTERVAL.upper, -INTERVAL.lower, "seeds"), "sign"), ((INTERVAL.lower, INTERVAL.upper, "people"), "columns"),
         ((MEAN - INTERVAL.standard_error, MEAN + INTERVAL.standard_error, "seeds"), "standard error")]),
     15: ((), {"a", "c", "d", "f", "g"}, [
@@ -285,10 +324,14 @@ CASES: dict[int, tuple[tuple[Any, ...], Any, list[tuple[Any, str]]]] = {
         ({"lower": -0.178, "upper": -0.062, "holds zero": True, "failed gates": {"assay", "min_subjects"}, "verdict": "inconclusive"}, "between"),
         ({"lower": 0.062, "upper": 0.178, "holds zero": False, "failed gates": {"assay"}, "verdict": "inconclusive"}, "sign"),
         ({"lower": -0.178, "upper": -0.062, "holds zero": False, "failed gates": {"range"}, "verdict": "inconclusive"}, "passed"),
+        ({"lower": -0.18, "upper": -0.06, "holds zero": False, "failed gates": {"range"}, "verdict": "inconclusive"}, "give three"),
+        ({"lower": -0.178, "upper": -0.062, "holds zero": False, "failed gates": "assay, range", "verdict": "inconclusive"}, "set of names"),
+        ({"lower": -0.178, "upper": -0.062, "holds zero": False, "failed gates": {"assay", "range", "min_subjects"}, "verdict": "inconclusive"}, "not all of them"),
         ({"lower": -0.178, "upper": -0.062, "holds zero": False, "failed gates": {"assay", "min_subjects"}, "verdict": "not supported"}, "weight")]),
     17: ((), {"a", "c", "e"}, [({"a", "b", "c", "e"}, "patients"), ({"a", "c", "d", "e"}, "proof"), ({"a", "c", "e", "f"}, "how long")]),
     18: ((), PLAN, [
-        ({**PLAN, "margin": "small"}, "margin"), ({**PLAN, "seeds": "1"}, "luck"), ({**PLAN, "hypothesis": "transfer learning"}, "turn out wrong"),
+        ({**PLAN, "margin": "small"}, "margin"), ({**PLAN, "margin": "2"}, "between 0 and 1"), ({**PLAN, "people": "1"}, "two or more"),
+        ({**PLAN, "seeds": "2.5"}, "whole number"), ({**PLAN, "metric": "Dice and lesion F1"}, "one metric"), ({**PLAN, "seeds": "1"}, "luck"), ({**PLAN, "hypothesis": "transfer learning"}, "turn out wrong"),
         ({**PLAN, "metric": "accuracy"}, "metric"), ({k: v for k, v in PLAN.items() if k != "refuted if"}, "missing")]),
 }  # fmt: skip
 
@@ -338,15 +381,33 @@ def test_the_check_of_the_rule_accepts_the_solution_and_helps_with_wrong_answers
         assert not verdict.right and word in verdict.says, verdict.says
 
 
-def test_an_open_or_unreadable_answer_is_told_so_and_stops_nothing() -> None:
+def test_an_open_or_unreadable_answer_is_told_so_and_stops_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     for answer in (..., None, (..., ...), {"A": ...}):
         assert "three dots" in checks.judge(2, answer, TRUTH, GUESS).says
     assert "three dots" in checks.judge(3, lambda guess, truth: ...).says
     assert "three dots" in checks.judge(9, lambda subjects, share, rng: None).says
-    assert "could not be read" in checks.judge(2, "a half", TRUTH, GUESS).says
-    assert "could not be read" in checks.judge(3, lambda guess, truth: 1 / 0).says
+    assert "a pair of numbers" in checks.judge(2, "a half", TRUTH, GUESS).says
+    assert "IndexError" in checks.judge(3, lambda guess, truth: [guess][1]).says
     with pytest.raises(ValueError, match="no exercise 99"):
         checks.judge(99, 1)
+    checks.check(99, 1)
+    assert capsys.readouterr().out == "There is no exercise 99; there are 1 to 18.\n"
+
+
+@pytest.mark.parametrize("exercise", sorted(checks.FORMS))
+@pytest.mark.parametrize(
+    "strange", ["44 %", 7, {"x": 1}, [[]], object()], ids=["text", "number", "dictionary", "list", "object"]
+)
+def test_an_answer_of_another_form_is_told_the_form_or_the_letters(exercise: int, strange: Any, masks: Any) -> None:
+    given = masks if exercise == 12 else CASES[exercise][0]
+    verdict = checks.judge(exercise, strange, *given)
+    assert not verdict.right and "Error" not in verdict.says and len(verdict.says) > 20
+
+
+def test_letters_may_be_written_as_a_text_and_names_in_capitals() -> None:
+    assert checks.judge(1, "a, d").right and checks.judge(1, ["A", " d "]).right
+    assert checks.judge(11, {"Sensitivity": 0.75, "precision": 0.5, "F1": 0.6}, FOUND).right
+    assert checks.judge(10, {"leak": 0.92 - 0.48, "expected": 0.5}, 0.918, 0.482).right
 
 
 def test_no_letter_of_an_answer_stands_in_the_checks() -> None:

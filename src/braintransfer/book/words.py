@@ -56,7 +56,7 @@ def badge(run: Run, target: str | None = None) -> str:
         parts.append(
             f":::{{admonition}} Semi-synthetic: {' and '.join(which)}\n:class: warning simulated\nReal anatomy, "
             "real lesion shapes, simulated "
-            "contrast. The lesions were never in these people.\n:::\n"
+            "contrast. The lesions were never in these people, so results need not hold for patients.\n:::\n"
         )
     if run.note:
         parts.append(f":::{{admonition}} About this run\n:class: note\n{as_markdown(run.note)}\n:::\n")
@@ -245,7 +245,7 @@ def what_to_notice(run: Run, target: str) -> str:
     pairs = pairs[pairs["B"] != "scratch"]
     unclear = int(sum(tables.in_words(r.lower, r.upper) == "no evidence for a difference" for r in pairs.itertuples()))
     first = f"{len(beat)} of {len(own)} sources end above random weights with an interval that leaves out zero" + (
-        f" ({', '.join(beat)})." if beat else "."
+        f" ({', '.join(beat)})." if beat else ". That does not show that pre-training is of no use."
     )
     if not len(pairs):
         return first

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -36,8 +38,36 @@ class _Unanswered(Exception):
     """The three dots are still there."""
 
 
+class _Form(Exception):
+    """The answer has another form than the question asks for; says which part."""
+
+
+_LETTERS = 'a set of letters, such as {"a", "b"}'
+#: The form of each answer that is no function.
+FORMS = {
+    1: _LETTERS,
+    2: "a pair of numbers, Dice first, such as (1 / 3, 0.2)",
+    5: 'a dictionary {"A": ..., "B": ..., "C": ...} of the words all, part, nothing',
+    6: "one number, such as 0.012",
+    7: "a dictionary, people: number, such as {1: 0.01, 2: -0.02}",
+    8: _LETTERS,
+    10: 'a dictionary of two numbers, {"leak": ..., "expected": ...}',
+    11: 'a dictionary of three numbers, {"sensitivity": ..., "precision": ..., "f1": ...}',
+    12: 'a dictionary {"lenient": number, "strict": number, "dice moves": True or False}',
+    13: 'a dictionary {"p": ..., "q": ..., "r": ..., "s": ...} of the words in the question',
+    14: 'two numbers and a word, such as (-0.123, 0.045, "people")',
+    15: _LETTERS,
+    16: 'a dictionary {"lower": number, "upper": number, "holds zero": True or False, "failed gates": a set of names, "verdict": a word}',
+    17: _LETTERS,
+    18: "a dictionary with the seven parts that stand in the answer's cell",
+}
+
+
 def check(exercise: int, *answer: Any) -> None:
     """Print whether the answer to this exercise is right, and if not, what to look at. It may be asked again and again."""
+    if exercise not in JUDGES:
+        print(f"There is no exercise {exercise}; there are {min(JUDGES)} to {max(JUDGES)}.")
+        return
     verdict = judge(exercise, *answer)
     print(f"Exercise {exercise}, {'right' if verdict.right else 'not yet'}. {verdict.says}")
 
@@ -52,10 +82,14 @@ def judge(exercise: int, *answer: Any) -> Verdict:
         return JUDGES[exercise](*answer)
     except _Unanswered:
         return _no("Put your answer where the three dots are, run that cell, then this one.")
+    except _Form as error:
+        return _no(f"{error} Wanted: {FORMS[exercise]}.")
     except Exception as error:  # whatever a learner's function or a wrong type makes of it
+        if exercise in FORMS:
+            return _no(f"The answer could not be read. Wanted: {FORMS[exercise]}.")
         said = str(error).strip().splitlines()
         return _no(
-            f"The answer could not be read ({type(error).__name__}: {said[0] if said else ''}). Compare its form with the example in the question."
+            f"Your function could not be tried ({type(error).__name__}: {said[0] if said else ''}). Call it once in a cell of your own to see where it stops."
         )
 
 
@@ -77,6 +111,40 @@ def _open(part: Any) -> bool:
 
 def _near(a: float, b: float) -> bool:
     return math.isfinite(a) and math.isfinite(b) and abs(a - b) <= NEAR
+
+
+def _two_places(a: float, b: float) -> bool:
+    """Right, but rounded to two places."""
+    return math.isfinite(a) and math.isfinite(b) and abs(a - round(a, 2)) < 1e-9 and abs(a - b) <= 5e-3 + 1e-9
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, str | bool):
+        raise _Form(f"{value!r} is no number: write it without quotes and without a percent sign, 0.44 or 8 / 15.")
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise _Form(f"One number was wanted where a {type(value).__name__} stands.") from None
+
+
+def _named(answer: Any, names: Sequence[str]) -> dict[str, Any]:
+    """The parts of a dictionary, whatever the case of its keys."""
+    if not isinstance(answer, Mapping):
+        raise _Form(f"The answer is of type {type(answer).__name__}, no dictionary.")
+    given = {str(name).strip().lower(): value for name, value in answer.items()}
+    missing = [name for name in names if name.lower() not in given]
+    if missing:
+        raise _Form(f"'{missing[0]}' is missing.")
+    return {name: given[name.lower()] for name in names}
+
+
+def _parts(answer: Any, n: int) -> list[Any]:
+    if isinstance(answer, str | Mapping | set) or not isinstance(answer, Iterable):
+        raise _Form(f"The answer is of type {type(answer).__name__}.")
+    parts = list(answer)
+    if len(parts) != n:
+        raise _Form(f"The answer has {len(parts)} parts, not {n}.")
+    return parts
 
 
 # ------------------------------------------------------------------------------------------------------------- choices
@@ -126,9 +194,12 @@ MARKS = frozenset(
 
 def _choice(exercise: int, answer: Any, hints: Mapping[str, str], says: str) -> Verdict:
     """A set of letters: for the first that stands on the wrong side, its hint."""
+    if isinstance(answer, Mapping):
+        raise _Form("The answer is a dictionary.")
     if not isinstance(answer, Iterable):
-        return _no('Give a set of letters, such as {"a", "b"}.')
-    given = {str(letter).strip().lower() for letter in answer}
+        raise _Form(f"The answer is of type {type(answer).__name__}.")
+    # "a, d" means the same as {"a", "d"}
+    given = {letter for part in answer for letter in re.sub(r"[\s,;]", "", str(part).lower())}
     strange = sorted(given - set(hints))
     if strange:
         return _no(f"There is no {strange[0]!r} in the list; the letters are {', '.join(hints)}.")
@@ -156,9 +227,9 @@ def _curve_sentences(answer: Any) -> Verdict:
         "a": "how many seeds does a point stand on?",
         "b": "do thirty slices of one person count as thirty people?",
         "c": "who are the test people of the point at 1 and of the point at the far right?",
-        "d": "is 'no difference seen', with few people and one seed, a proof of no difference?",
+        "d": "is 'no difference seen', with few people and one seed, a proof that there is none?",
         "e": "compare the lists that `store.training_subset(0, seed, n)` gives for two values of n.",
-        "f": "whose brains are these? Look at the first line of the lab.",
+        "f": "whose brains are these? Read the sentence in bold below the title of the lab.",
     }
     return _choice(8, answer, hints, "The points can be compared with each other, but not with a hospital.")
 
@@ -197,7 +268,8 @@ def _may_be_written(answer: Any) -> Verdict:
 
 # ----------------------------------------------------------------------------------------------------- overlap, weights
 def _by_hand(answer: Any, truth: np.ndarray, guess: np.ndarray) -> Verdict:
-    given = (float(answer[0]), float(answer[1]))
+    first, second = _parts(answer, 2)
+    given = (_number(first), _number(second))
     truth, guess = np.asarray(truth, bool), np.asarray(guess, bool)
     both, size, marked = int((truth & guess).sum()), int(truth.sum()), int(guess.sum())
     dice, iou = 2 * both / (size + marked), both / (size + marked - both)
@@ -222,45 +294,79 @@ def _by_hand(answer: Any, truth: np.ndarray, guess: np.ndarray) -> Verdict:
 
 
 def _volumes() -> list[tuple[np.ndarray, np.ndarray]]:
+    """(guess, truth): large and well marked in some slices, small and badly marked in others, empty at both ends of each axis.
+
+    So each mean over slices is far from the Dice of the whole.
+    """
     rng = np.random.default_rng(5)
     made = []
-    for share in (0.02, 0.1, 0.3):
-        truth = rng.random((5, 8, 7)) < share * np.linspace(0, 2, 7)  # a lesion is not the same size in each slice
-        made.append((truth ^ (rng.random(truth.shape) < 0.04), truth))
+    for large in (0.5, 0.7, 0.9):
+        truth = np.zeros((8, 9, 7), bool)
+        truth[2:5, 2:6, 1:3] = rng.random((3, 4, 2)) < large
+        guess = truth.copy()
+        truth[5:7, 6:8, 4:6] = rng.random((2, 2, 2)) < 0.4
+        guess[1, 1, 3] = guess[6, 7, 5] = True
+        made.append((guess, truth))
     return made
+
+
+def _slice_dice(guess: np.ndarray, truth: np.ndarray, axis: int) -> np.ndarray:
+    """Dice of each slice across an axis, NaN where both are empty."""
+    others = tuple(k for k in range(truth.ndim) if k != axis)
+    sizes = guess.sum(axis=others) + truth.sum(axis=others)
+    both = (guess & truth).sum(axis=others)
+    return np.divide(2 * both, sizes, out=np.full(len(sizes), np.nan), where=sizes > 0)
 
 
 def _volume_dice(function: Callable[..., Any]) -> Verdict:
     pairs = _volumes()
-    values = [function(guess.copy(), truth.copy()) for guess, truth in pairs]
+    wanted = [metrics.dice(guess, truth) for guess, truth in pairs]
+    called = function is metrics.dice
+
+    def watched(*arguments: Any, **named: Any) -> float:
+        nonlocal called
+        called = True
+        return original(*arguments, **named)
+
+    original = metrics.dice
+    reason = (
+        "a slice with 3 lesion voxels would weigh as much as one with 300, and an empty slice has no Dice. "
+        "Count once, over the whole volume."
+    )
+    try:
+        with patch.object(metrics, "dice", watched), np.errstate(all="ignore"):
+            values = [function(guess.copy(), truth.copy()) for guess, truth in pairs]
+    except ZeroDivisionError:
+        return _no(f"It divides by 0, though no volume is empty. If you go slice by slice: {reason}")
     if any(_open(value) for value in values):
         raise _Unanswered
+    if called:
+        return _no("It calls `metrics.dice`. Count for yourself: what both share, and the two sizes.")
+    if any(np.ndim(value) for value in values):
+        return _no("It gives several numbers. One number was asked for, counted over the whole volume.")
     given = [float(value) for value in values]
-    wanted = [metrics.dice(guess, truth) for guess, truth in pairs]
 
     def same(other: Callable[[np.ndarray, np.ndarray], float]) -> bool:
         return all(abs(g - other(p, t)) < 1e-6 for g, (p, t) in zip(given, pairs, strict=True))
 
-    def per_slice(p: np.ndarray, t: np.ndarray) -> float:
-        slices = [metrics.dice(p[..., k : k + 1], t[..., k : k + 1]) for k in range(t.shape[-1])]
-        return float(np.nanmean(slices))
+    def mean_over_slices(axis: int, empty: float | None) -> Callable[[np.ndarray, np.ndarray], float]:
+        def mean(p: np.ndarray, t: np.ndarray) -> float:
+            found = _slice_dice(p, t, axis)
+            return float(np.nanmean(found) if empty is None else np.mean(np.nan_to_num(found, nan=empty)))
 
-    def per_slice_or(empty: float) -> Callable[[np.ndarray, np.ndarray], float]:
-        return lambda p, t: float(
-            np.mean(
-                [
-                    np.nan_to_num(metrics.dice(p[..., k : k + 1], t[..., k : k + 1]), nan=empty)
-                    for k in range(t.shape[-1])
-                ]
-            )
-        )
+        return mean
+
+    def mean_over_lesion(axis: int) -> Callable[[np.ndarray, np.ndarray], float]:
+        others = tuple(k for k in range(3) if k != axis)
+        return lambda p, t: float(_slice_dice(p, t, axis)[t.any(axis=others)].mean())
 
     if all(abs(g - w) < 1e-6 for g, w in zip(given, wanted, strict=True)):
         return _yes(f"On three volumes it agrees with the study's own function (the last: {wanted[-1]:.3f}).")
-    if same(per_slice) or same(per_slice_or(0)) or same(per_slice_or(1)):
-        return _no(
-            "That is the mean over slices: a slice with three voxels counts like one with three hundred. Count over the whole volume."
-        )
+    if any(math.isnan(g) for g in given):
+        return _no(f"It gives nan: somewhere 0 is divided by 0, as in a mean over slices; {reason}")
+    means = [mean_over_slices(axis, empty) for axis in range(3) for empty in (None, 0.0, 1.0)]
+    if any(same(mean) for mean in [*means, *map(mean_over_lesion, range(3))]):
+        return _no(f"That is a mean over slices: {reason}")
     if same(metrics.iou):
         return _no("That is the IoU: below the line the union, for Dice the sum of both sizes.")
     if same(lambda p, t: float((p == t).mean())):
@@ -294,6 +400,8 @@ def _freeze(function: Callable[[nn.Module], Any], trainable: Any, lab: Any) -> V
         return _no("Some tensors outside the encoder are frozen too. Walk over `network.encoder` only.")
     wanted = sum(p.numel() for p in network.parameters() if p.requires_grad)
     total = sum(p.numel() for p in network.parameters())
+    if isinstance(trainable, str):
+        return _no("The function is right. Give `trainable` as a number, without quotes.")
     given = int(trainable)
     if given == wanted:
         return _yes(f"{wanted:,} of {total:,} numbers learn.")
@@ -310,6 +418,7 @@ def _freeze(function: Callable[[nn.Module], Any], trainable: Any, lab: Any) -> V
 
 def _loaded(answer: Mapping[str, str]) -> Verdict:
     words = ("all", "part", "nothing")
+    answer = _named(answer, ("A", "B", "C"))
     for name in ("A", "B", "C"):
         said = str(answer[name]).strip().lower()
         if said not in words:
@@ -323,12 +432,16 @@ def _loaded(answer: Mapping[str, str]) -> Verdict:
         if said == "nothing":
             return _no(f"{name}: some tensors do agree with the source. Count them.")
         return _no(f"{name}: 'part' means that some tensors agree and some do not. Count both.")
-    return _yes("Only counting tensors tells: all three ran without an error.")
+    return _yes(
+        "One file lacked the first layer; in one no name fitted, so nothing was loaded; one was whole. All three ran without an error: only counting equal tensors tells."
+    )
 
 
 # --------------------------------------------------------------------------------------------------- sources and people
 def _difference(answer: Any, scores: Mapping[str, pd.DataFrame], a: str, b: str) -> Verdict:
-    given = float(answer)
+    if np.size(answer) > 1:
+        return _no("That is one mean per seed, or a whole table; `.to_numpy().mean()` gives one number.")
+    given = _number(answer)
     d = scores[a].to_numpy() - scores[b].to_numpy()
     wanted = float(d.mean())
     if _near(given, wanted):
@@ -341,7 +454,9 @@ def _difference(answer: Any, scores: Mapping[str, pd.DataFrame], a: str, b: str)
         return _no("That is one seed only. Average over both seeds: one may have been lucky.")
     if _near(given, float(scores[a].mean().max() - scores[b].mean().max())):
         return _no("That takes the best seed of each source. A best one always looks good: use all seeds.")
-    if _near(given, 100 * wanted) or _near(given, float(scores[a].to_numpy().mean() / scores[b].to_numpy().mean())):
+    if _two_places(given, wanted):
+        return _no("Right to two places; give three.")
+    if _near(given / 100, wanted) or _near(given, float(scores[a].to_numpy().mean() / scores[b].to_numpy().mean())):
         return _no("A difference was asked for, in mIoU: no ratio and no percent.")
     if _near(given, float(d.sum())):
         return _no("That is the sum over people. Take the mean.")
@@ -355,7 +470,7 @@ def _difference(answer: Any, scores: Mapping[str, pd.DataFrame], a: str, b: str)
 
 def _gains(answer: Mapping[int, float], curve: pd.DataFrame, a: str, b: str) -> Verdict:
     counts = [int(n) for n in curve.index]
-    given = {int(n): float(v) for n, v in dict(answer).items()}
+    given = {int(n): _number(v) for n, v in dict(answer).items()}
     wanted = {int(n): float(v) for n, v in (curve[a] - curve[b]).items()}  # type: ignore[call-overload]
     if set(given) != set(counts):
         return _no(f"One number for each count of people is asked for: {', '.join(map(str, counts))}.")
@@ -363,6 +478,10 @@ def _gains(answer: Mapping[int, float], curve: pd.DataFrame, a: str, b: str) -> 
         return _yes(f"Gain by labelled people: {', '.join(f'{n}: {wanted[n]:+.3f}' for n in counts)}.")
     if all(_near(given[n], -wanted[n]) for n in counts):
         return _no(f"The sign is turned: {a} minus {b}.")
+    if all(_near(given[n] / 100, wanted[n]) for n in counts):
+        return _no("Those are percent. Give shares: 0.012, not 1.2.")
+    if all(_near(given[n], wanted[n]) or _two_places(given[n], wanted[n]) for n in counts):
+        return _no("Right to two places; give three.")
     if all(_near(given[n], float(curve[a][n] / curve[b][n])) for n in counts):
         return _no("Those are ratios. Take differences in mIoU.")
     for source in (a, b):
@@ -382,13 +501,22 @@ def _gains(answer: Mapping[int, float], curve: pd.DataFrame, a: str, b: str) -> 
 # ------------------------------------------------------------------------------------------------------------- the split
 def _split(function: Callable[..., Any]) -> Verdict:
     subjects = np.repeat([f"person-{k}" for k in range(12)], np.arange(3, 15))
-    for seed in range(3):
+    for seed in range(6):
         made = function(subjects.copy(), 0.25, np.random.default_rng(seed))
         if _open(made):
             raise _Unanswered
-        train, test = (np.asarray(rows, dtype=int) for rows in made)
+        if not isinstance(made, Sequence) or len(made) != 2:
+            return _no("Return two things: the rows to learn from, then the rows for the test.")
+        sides = [np.asarray(rows) for rows in made]
+        if any(side.dtype == bool for side in sides):
+            return _no("These are marks (True/False); `np.flatnonzero` makes rows of them.")
+        if any(side.dtype.kind not in "iuf" for side in sides):
+            return _no("Return row numbers, not names: which rows of `subjects` belong to the people drawn?")
+        train, test = (side.astype(int) for side in sides)
         if not len(test) or not len(train):
-            return _no("One side is empty: with a share of .25, three of twelve people belong to the test.")
+            return _no(
+                "One side is empty: with a share of .25, three of twelve people belong to the test. List each person once before you draw: `subjects` names a person once a slice."
+            )
         if set(train) & set(test):
             return _no("Some rows are on both sides.")
         both = set(subjects[train]) & set(subjects[test])
@@ -399,8 +527,13 @@ def _split(function: Callable[..., Any]) -> Verdict:
                 f"{len(subjects) - len(train) - len(test)} slices are on neither side. Every slice of a person goes with the person."
             )
         n = len(set(subjects[test]))
-        if not 2 <= n <= 4:
-            return _no(f"{n} of 12 people are in the test; the share .25 is that of people in the test: three.")
+        if n != 3:
+            return _no(
+                f"{n} of 12 people are in the test; the share .25 is that of people: three. List each person once before you draw: `subjects` names a person once a slice."
+            )
+        again = np.asarray(function(subjects.copy(), 0.25, np.random.default_rng(seed))[1])
+        if not np.array_equal(test, again):
+            return _no("The same `rng` gave two splits: draw with `rng.permutation`, not with another generator.")
     first = {tuple(np.asarray(function(subjects, 0.25, np.random.default_rng(s))[1]).tolist()) for s in range(6)}
     if len(first) == 1:
         return _no("The same people are drawn whatever `rng` is. Let `rng` shuffle the people.")
@@ -410,29 +543,35 @@ def _split(function: Callable[..., Any]) -> Verdict:
 def _leak(answer: Mapping[str, float], leaky: float, honest: float) -> Verdict:
     if math.isnan(honest):
         return _no("Exercise 9 comes first: without its function nothing was measured by people.")
-    leak, expected = float(answer["leak"]), float(answer["expected"])
+    leak, expected = (_number(value) for value in _named(answer, ("leak", "expected")).values())
+
+    def near(a: float, b: float) -> bool:  # the cell above prints two places
+        return abs(a - b) <= 6e-3
+
+    if 1 < max(leak, expected) <= 100 and not near(leak, leaky / honest):
+        return _no("Give shares between 0 and 1, no percent.")
     if abs(expected - 0.5) > 1e-9:
-        if _near(expected, honest):
+        if near(expected, honest):
             return _no(
                 "'expected' is not what came out by people, but what must come out in the long run where nothing can be learned: labels were tossed."
             )
         return _no("'expected': the labels were tossed with a coin. How often does one guess a coin?")
-    if _near(leak, leaky - honest):
+    if near(leak, leaky - honest) or near(leak, round(leaky, 2) - round(honest, 2)):
         return _yes(f"By slices {leaky:.2f}, by people {honest:.2f}: {leaky - honest:+.2f} from nothing but the split.")
-    if _near(leak, honest - leaky):
+    if near(leak, honest - leaky):
         return _no("The sign is turned: what the leak adds is 'by slices' minus 'by people'.")
-    if _near(leak, leaky):
+    if near(leak, leaky):
         return _no(
             "That is the whole accuracy by slices. Part of it comes from guessing: subtract what came out by people."
         )
-    if _near(leak, leaky / honest):
+    if near(leak, leaky / honest):
         return _no("That is a ratio. Give the difference.")
     return _no("Subtract the accuracy by people from the accuracy by slices.")
 
 
 # ------------------------------------------------------------------------------------------------------------- detection
 def _detected(answer: Mapping[str, float], found: metrics.LesionDetection) -> Verdict:
-    given = {name: float(answer[name]) for name in ("sensitivity", "precision", "f1")}
+    given = {name: _number(value) for name, value in _named(answer, ("sensitivity", "precision", "f1")).items()}
     wanted = {"sensitivity": found.sensitivity, "precision": found.precision, "f1": found.f1}
     near = {name: abs(given[name] - wanted[name]) < 6e-3 for name in wanted}
     if all(near.values()):
@@ -462,16 +601,18 @@ def _detected(answer: Mapping[str, float], found: metrics.LesionDetection) -> Ve
 
 def _rule(answer: Mapping[str, Any], guess: np.ndarray, truth: np.ndarray, spacing: Sequence[float]) -> Verdict:
     at = {o: metrics.detect_lesions(guess, truth, tuple(spacing), overlap=o) for o in (1e-9, 0.5)}
-    lenient, strict = float(answer["lenient"]), float(answer["strict"])
-    moves = answer["dice moves"]
+    answer = _named(answer, ("lenient", "strict", "dice moves"))
+    lenient, strict, moves = _number(answer["lenient"]), _number(answer["strict"]), answer["dice moves"]
     if _near(lenient, at[0.5].f1) and _near(strict, at[1e-9].f1) and not _near(lenient, strict):
         return _no("The two are swapped: the lenient rule asks for one voxel, the strict one for half.")
     for name, given, overlap in (("lenient", lenient, 1e-9), ("strict", strict, 0.5)):
         if not _near(given, at[overlap].f1):
             if _near(given, at[overlap].sensitivity) or _near(given, at[overlap].precision):
                 return _no(f"{name}: that is sensitivity or precision. F1 was asked for: the attribute `f1`.")
+            if _two_places(given, at[overlap].f1):
+                return _no(f"{name}: right to two places; give three.")
             return _no(
-                f"{name}: call `detect_lesions(guess, truth, spacing, overlap=...)` with the overlap of the question and take `.f1`."
+                f"{name}: call `metrics.detect_lesions(marks, reference, spacing, overlap=...)` with the overlap of the question and take `.f1`."
             )
     if not isinstance(moves, bool):
         return _no("'dice moves' is True or False.")
@@ -491,6 +632,7 @@ def _readings(answer: Mapping[str, str]) -> Verdict:
         "r": "it holds zero, and it is narrow. Compare both ends with the margin.",
         "s": "does any value in it lie above zero?",
     }
+    answer = _named(answer, tuple(why))
     for name, hint in why.items():
         said = str(answer[name]).strip().lower()
         if said not in words:
@@ -501,7 +643,8 @@ def _readings(answer: Mapping[str, str]) -> Verdict:
 
 
 def _interval(answer: Any, d: Any) -> Verdict:
-    lower, upper, more = float(answer[0]), float(answer[1]), str(answer[2]).strip().lower()
+    first, second, third = _parts(answer, 3)
+    lower, upper, more = _number(first), _number(second), str(third).strip().lower()
     table = np.asarray(d, float)
     wanted = mean_interval(table)
     flat, means = table.ravel(), table.mean(axis=1)
@@ -516,6 +659,8 @@ def _interval(answer: Any, d: Any) -> Verdict:
     if lower > upper:
         return _no("The lower end stands first.")
     if not is_it(wanted.lower, wanted.upper):
+        if all(_near(g, w) or _two_places(g, w) for g, w in ((lower, wanted.lower), (upper, wanted.upper))):
+            return _no("Right to two places; give three.")
         if is_it(-wanted.upper, -wanted.lower):
             return _no("The sign is turned: A minus B, as in the question.")
         if is_it(*t_interval(flat)):
@@ -548,23 +693,33 @@ def _interval(answer: Any, d: Any) -> Verdict:
 
 
 def _claim(answer: Mapping[str, Any], contrast: Mapping[str, Any]) -> Verdict:
-    lower, upper = float(answer["lower"]), float(answer["upper"])
+    answer = _named(answer, ("lower", "upper", "holds zero", "failed gates", "verdict"))
+    lower, upper = _number(answer["lower"]), _number(answer["upper"])
     if not (_near(lower, contrast["lower"]) and _near(upper, contrast["upper"])):
         if _near(lower, -contrast["upper"]):
             return _no("The sign is turned: in the file, estimate = A minus B.")
+        if all(_near(g, contrast[w]) or _two_places(g, contrast[w]) for g, w in ((lower, "lower"), (upper, "upper"))):
+            return _no("The interval is right to two places; give three.")
         return _no("The interval is not that of the contrast in the question: check claim, target and B.")
     zero = contrast["lower"] <= 0 <= contrast["upper"]
+    if not isinstance(answer["holds zero"], bool | np.bool_):
+        raise _Form("'holds zero' is True or False, without quotes.")
     if bool(answer["holds zero"]) != zero:
         return _no("'holds zero': is zero between the lower and the upper end?")
     failed = {name for name, gate in contrast["gates"].items() if not gate["passed"]}
-    given = {str(name) for name in answer["failed gates"]}
+    if isinstance(answer["failed gates"], str | Mapping) or not isinstance(answer["failed gates"], Iterable):
+        raise _Form("'failed gates' is a set of names, each in quotes of its own.")
+    given = {str(name).strip() for name in answer["failed gates"]}
+    strange = sorted(given - set(contrast["gates"]))
+    if strange:
+        return _no(f"'failed gates': the file has no gate {strange[0]!r}. Take the names as they stand there.")
+    if given == set(contrast["gates"]):
+        return _no("'failed gates': not all of them failed. Look at 'passed' of each.")
     if given == set(contrast["gates"]) - failed:
         return _no("'failed gates' lists those that were passed: take those where 'passed' is False.")
     if given != failed:
-        return _no(
-            f"'failed gates': {len(failed)} of {len(contrast['gates'])} gates were not passed. Walk over all of them."
-        )
-    if str(answer["verdict"]) != contrast["verdict"]:
+        return _no("'failed gates': look at 'passed' of each gate once more, and take those where it is False.")
+    if str(answer["verdict"]).strip().lower() != contrast["verdict"]:
         return _no(
             "'verdict': what the file says. A gate that failed has more weight than an interval, however clear it looks."
         )
@@ -578,20 +733,24 @@ def _plan(answer: Mapping[str, str]) -> Verdict:
         "hypothesis": (6, "one sentence that could turn out wrong"),
         "comparison": (3, "what is compared with what; name two things"),
         "metric": (1, "one metric, fixed beforehand"),
-        "margin": (1, "a number: how little still counts as similar"),
-        "people": (1, "a number of test people"),
-        "seeds": (1, "a number of seeds"),
+        "margin": (1, "a number between 0 and 1: how little still counts as similar"),
+        "people": (1, "a whole number of test people, two or more"),
+        "seeds": (1, "a whole number of seeds, one or more"),
         "refuted if": (4, "the result that would show you wrong"),
     }
-    missing = [name for name in need if name not in answer]
-    if missing:
-        return _no(f"'{missing[0]}' is missing: {need[missing[0]][1]}.")
+    answer = _named(answer, tuple(need))
     said = {name: str(answer[name]).strip() for name in need}
     for name, (words, what) in need.items():
         if len(said[name].split()) < words:
             return _no(f"'{name}': {what}.")
-    for name in ("margin", "people", "seeds"):
-        if not any(letter.isdigit() for letter in said[name]):
+    numbers = {}
+    for name, lowest in (("margin", 0.0), ("people", 2.0), ("seeds", 1.0)):
+        found = re.search(r"-?\d*\.?\d+", said[name])
+        if found is None:
+            return _no(f"'{name}': {need[name][1]}.")
+        numbers[name] = float(found[0])
+        whole = name == "margin" or numbers[name].is_integer()
+        if not whole or numbers[name] < lowest or (name == "margin" and not 0 < numbers[name] < 1):
             return _no(f"'{name}': {need[name][1]}.")
     known = (
         "dice",
@@ -609,12 +768,15 @@ def _plan(answer: Mapping[str, str]) -> Verdict:
     )
     if not any(word in said["metric"].lower() for word in known):
         return _no("'metric': name one of the book's metrics, such as Dice or lesion F1.")
+    several = re.split(r",|;|/| and | or |\+", said["metric"].lower())
+    if sum(any(word in part for word in known) for part in several) > 1:
+        return _no("'metric': one metric, fixed beforehand. With several, the one that pleases is chosen afterwards.")
     if not any(
         word in f" {said['comparison'].lower()} "
         for word in (" and ", " with ", " than ", " versus ", " vs ", " minus ", " against ", " from ")
     ):
         return _no("'comparison': say what is compared with what.")
-    if int("".join(c for c in said["seeds"].split()[0] if c.isdigit()) or 0) == 1:
+    if numbers["seeds"] == 1:
         return _no("'seeds': with one seed nobody can tell the source from luck.")
     if said["refuted if"].lower() == said["hypothesis"].lower():
         return _no("'refuted if' repeats the hypothesis. Say which result would show it wrong.")

@@ -256,14 +256,14 @@ def execute(notebooks: list[Path], report: Callable[[str], None] = print) -> pd.
         report(f"{path.name} ...")
         papermill.execute_notebook(str(path), str(path), cwd=str(path.parent), progress_bar=False)
         said = re.findall(
-            r"took (\d+) s so far, (\d+) s of computing, and at most (\d+) MB",
+            r"took (\d+) s so far, (\d+) s of processor time \(all cores together\), and at most (\d+) MB",
             printed(nbformat.read(path, as_version=4)),
         )
         if not said:
             raise BadInput(f"{path}: its last cell must be so_far(); see the other labs")
         seconds, computing, memory = (int(number) for number in said[-1])
         rows.append({"lab": path.stem, "seconds": seconds, "computing": computing, "MB": memory})
-        report(f"{path.name}: {seconds} s, {computing} s of computing, {memory} MB")
+        report(f"{path.name}: {seconds} s, {computing} s of processor time, {memory} MB")
     return pd.DataFrame(rows)
 
 

@@ -39,6 +39,9 @@ addEventListener("keydown", event => {
 """
 FOOTER = "For teaching and research. Not for clinical use. All brains in the labs are simulated unless a slide says otherwise."
 
+#: Below each exercise: a slide has no room for what the cells before it print and draw.
+ELSEWHERE = '<p><em>What this exercise points to (a picture, "above", a table, a cell) is in the notebook.</em></p>\n'
+
 
 def _inside(name: str) -> str:
     """A drawing's PNG as an address that holds the picture itself."""
@@ -56,6 +59,7 @@ def deck(root: Path, title: str = "Transfer learning on brain MRI: two lessons")
             if cell.metadata.get("slideshow", {}).get("slide_type") == "slide":
                 kind = ' class="exercise"' if "exercise" in tags(cell) else ""
                 body = markdown.render(with_pictures(_plain_formulas(cell.source), _inside))
+                body += ELSEWHERE if kind else ""
                 slides.append(f"<section{kind}>\n{body}<footer>{escape(FOOTER)}</footer>\n</section>")
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'

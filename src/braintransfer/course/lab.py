@@ -137,12 +137,12 @@ class Lab:
 
 
 def so_far() -> None:
-    """Print how long this notebook's program has run, how much of it was computing (on all cores), and its most memory."""
+    """Print how long this notebook's program has run, how much processor time it took (on all cores), and its most memory."""
     me = psutil.Process()
     seconds, spent = time.time() - me.create_time(), me.cpu_times()
     print(
-        f"This notebook took {seconds:.0f} s so far, {spent.user + spent.system:.0f} s of computing, "
-        f"and at most {peak_memory_mb():.0f} MB."
+        f"This notebook took {seconds:.0f} s so far, {spent.user + spent.system:.0f} s of processor time (all "
+        f"cores together), and at most {peak_memory_mb():.0f} MB."
     )
 
 
@@ -166,8 +166,8 @@ def open_lab(target: str = "anatomy", folder: str | Path = "lab-data", report: C
     store = lab.store
     keep_memory()  # for the trainings; making scans frees large blocks that nothing takes again
     report(
-        f"Ready: {len(store.scans)} simulated people for {target}, {len(store.subjects('train'))} to learn from and "
-        f"{len(store.subjects('test'))} for the test; trained on the {device}."
+        f"Ready: {len(store.scans)} simulated people for {target}, {len(store.subjects('train'))} to learn from, "
+        f"{len(store.subjects('validation'))} to watch (validation) and {len(store.subjects('test'))} for the test; trained on the {device}."
     )
     return lab
 
