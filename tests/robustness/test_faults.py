@@ -11,7 +11,7 @@ import pytest
 from braintransfer.proofs import faults
 from braintransfer.provenance import project_root
 
-FEW = 3
+FEW = 2
 
 
 def test_the_faults_are_drawn_beforehand_and_every_kind_comes_up() -> None:
