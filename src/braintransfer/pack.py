@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-import json
 import os
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,8 +21,8 @@ from braintransfer.recipes.downloads import unpack as unpack_archive
 from braintransfer.settings import Profile, read_profile
 from braintransfer.store import Store, open_store
 
-#: What does not travel: weights, executed notebooks, and whatever shows a scan or a photograph.
-STAYS = (".safetensors", ".ipynb", ".npz", ".png", ".svg", ".lock", ".running", ".part", ".log")
+#: Outputs that do not travel: weights, and whatever shows a scan or a photograph. (Executed notebooks are no outputs.)
+STAYS = (".safetensors", ".npz", ".png", ".svg")
 #: Of slices of people only what a network made of them travels; scan and reference come from the data on the other side.
 EXAMPLES = ("examples.npz", "showcase.npz")
 PREDICTIONS = ".predictions.npz"
@@ -38,9 +38,10 @@ def pack(run: Path, archive: Path, report: Callable[[str], None] = print) -> Pat
     Encoders stay behind, so a source is packed once all cells that its profile makes of it are done; until then it is trained
     again on the other side, to the same bytes. The machine's measured way of computing travels too. BadInput when nothing is done.
     """
-    profile = read_profile(run.name)
     content: dict[str, bytes] = {}
-    for folder, manifest in _finished(run, profile):
+    rows = 0
+    for folder, manifest in _finished(run, read_profile(run.name)):
+        rows += folder.name.startswith("seed-")
         files = [folder / "manifest.json", *(folder / name for name in manifest["outputs"])]
         for path in files:
             if path.suffix not in STAYS:
@@ -55,8 +56,7 @@ def pack(run: Path, archive: Path, report: Callable[[str], None] = print) -> Pat
         for name in sorted(content):
             file.writestr(zipfile.ZipInfo(name, _DATE), content[name], zipfile.ZIP_DEFLATED, 9)
     atomic_write_bytes(archive, buffer.getvalue())
-    cells = sum(len(Path(name).parts) == 5 and name.endswith("manifest.json") for name in content)
-    report(f"{archive}: {cells} cells and sources, {len(buffer.getvalue()) / 1e6:.1f} MB")
+    report(f"{archive}: {rows} trainings, {len(buffer.getvalue()) / 1e6:.1f} MB")
     return archive
 
 
@@ -95,17 +95,29 @@ def unpack(archive: Path, run: Path, report: Callable[[str], None] = print) -> N
             f"{run} has no data yet; prepare it first: `braintransfer run --profile {run.name} --only data`, with --data FOLDER "
             "where the profile reads real scans"
         )
-    unpack_archive(archive, run)
+    # beside the run until all of it has been found whole: a refused archive leaves nothing behind, and cannot touch the data
+    with tempfile.TemporaryDirectory(dir=run, prefix=".unpack-") as temporary:
+        inside = Path(temporary) / "run"
+        unpack_archive(archive, inside)
+        n = _made_whole(inside, run, archive)
+        for name in (*TRAINED, "machine.json"):
+            if (inside / name).exists():
+                (inside / name).replace(run / name)
+    report(f"{run}: {n} finished stages and rows; `braintransfer run --profile {run.name}` does the rest")
+
+
+def _made_whole(inside: Path, run: Path, archive: Path) -> int:
+    """Complete what was unpacked to `inside` with the data of `run`, and say in each manifest what is missing; their number."""
     stores: dict[str, Store] = {}
     manifests = sorted(
-        (p for part in TRAINED for p in (run / part).rglob("manifest.json")),
+        (p for part in TRAINED for p in (inside / part).rglob("manifest.json")),
         # rows before their stage, sources before targets: each is newer than what it was made from
-        key=lambda p: (TRAINED.index(p.relative_to(run).parts[0]), -len(p.parts), p.as_posix()),
+        key=lambda p: (TRAINED.index(p.relative_to(inside).parts[0]), -len(p.parts), p.as_posix()),
     )
     for path in manifests:
         manifest = read_manifest(path.parent)
         if manifest is None:
-            raise BadInput(f"{archive}: {path.relative_to(run)} is torn; pack the run again")
+            raise BadInput(f"{archive}: {path.relative_to(inside)} is torn; pack the run again")
         for name in set(EXAMPLES) & set(manifest["outputs"]):
             short = (path.parent / name).with_suffix(PREDICTIONS)
             if short.is_file():
@@ -113,7 +125,7 @@ def unpack(archive: Path, run: Path, report: Callable[[str], None] = print) -> N
         gone = sorted(name for name in manifest["outputs"] if not (path.parent / name).is_file())
         atomic_write_text(path, sealed(manifest | {LEFT: gone}))
         os.utime(path)
-    report(f"{run}: {len(manifests)} finished stages and rows; `braintransfer run --profile {run.name}` does the rest")
+    return len(manifests)
 
 
 def _with_scans(short: Path, path: Path, run: Path, manifest: dict[str, Any], stores: dict[str, Store]) -> None:
@@ -138,7 +150,7 @@ def _with_scans(short: Path, path: Path, run: Path, manifest: dict[str, Any], st
     finetune.save_examples(path, examples)
     if sha256_bytes(path.read_bytes()) != manifest["outputs"][path.name]:
         raise BadInput(
-            f"{store.path} is not the data that {json.dumps(manifest['stage'])} was trained on: {path} comes out different; "
-            "prepare it with the packed run's profile and versions"
+            f"{store.path} is not the data that the packed run used: {path.name} of {parameters['source']} comes out different; "
+            "prepare it with that run's profile and versions"
         )
     short.unlink()

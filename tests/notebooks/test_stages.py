@@ -418,6 +418,14 @@ def test_a_packed_run_goes_on_elsewhere_and_ends_in_the_same_results(
     assert early.returncode == 2 and "--only data" in early.stderr
     for part in ("data", "audit"):
         shutil.copytree(tiny / part, there / part)
+    images = there / "data" / "stroke" / "images.npy"
+    kept = images.read_bytes()
+    np.save(images, 255 - np.load(images))
+    other = door(elsewhere, "unpack", str(archive), "tiny")
+    assert other.returncode == 2 and "is not the data" in other.stderr and len(other.stderr.strip().splitlines()) == 1
+    assert sorted(p.name for p in there.iterdir()) == ["audit", "data"], "a refused archive leaves nothing behind"
+    images.write_bytes(kept)
+    shutil.copystat(tiny / "data" / "stroke" / "images.npy", images)
     assert door(elsewhere, "unpack", str(archive), "tiny").returncode == 0
     place = "targets/main/stroke/imagenet/fold-0/seed-0/examples.npz"
     assert (there / place).read_bytes() == (tiny / place).read_bytes()

@@ -30,7 +30,7 @@ from braintransfer.provenance import atomic_write_text, peak_memory_mb, project_
 from braintransfer.settings import FinetuneSettings, Profile, read_parameters, read_profile
 from braintransfer.simulate import simulated_target
 from braintransfer.store import Store
-from braintransfer.tables import read_json, read_table
+from braintransfer.tables import read_json, read_results
 from braintransfer.transfer import LoadReport, imagenet_encoder_state
 
 #: The variable that names another profile than `course`; the tests set it to `tiny`.
@@ -262,9 +262,9 @@ def simulated_finding(seed: int = 3) -> tuple[np.ndarray, np.ndarray, tuple[floa
 # ---------------------------------------------------------------------------------------------- the run on real scans
 def reference_scores(target: str, source: str, metric: str) -> pd.DataFrame:
     """Scores of the finished run on real scans, test people x seeds."""
-    results = read_table(_reference() / "results.csv")
+    results = read_results(_reference() / "results.csv")
     wanted = (results["target"] == target) & (results["source"] == source) & (results["metric"] == metric)
-    chosen = results[wanted & (results["class"].fillna("") == "") & (results["arm"] == "main")]
+    chosen = results[wanted & (results["class"] == "") & (results["arm"] == "main")]
     return chosen.pivot_table(index="subject", columns="seed", values="value")
 
 
