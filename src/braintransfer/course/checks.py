@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from unittest.mock import patch
 
@@ -192,8 +193,59 @@ MARKS = frozenset(
 )
 
 
-def _choice(exercise: int, answer: Any, hints: Mapping[str, str], says: str) -> Verdict:
+#: Exercises that ask for a set of letters: what to think of at each letter, and what is said when all are right.
+CHOICES: dict[int, tuple[dict[str, str], str]] = {
+    1: (
+        {
+            "a": "which part of the network turns a picture into features?",
+            "b": "the drawing of the network says where its first values come from, for every source.",
+            "c": "has the last layer of the source as many outputs as the target has classes, with the same meaning?",
+            "d": "look at what `encoder_state` lists: are these running numbers part of the encoder or not?",
+            "e": "the optimiser is made anew in `fit`. Has it seen the source?",
+            "f": "does a file of weights hold pictures?",
+        },
+        "The encoder travels, with its BatchNorm statistics. Everything else begins anew.",
+    ),
+    8: (
+        {
+            "a": "how many seeds does a point stand on?",
+            "b": "do thirty slices of one person count as thirty people?",
+            "c": "who are the test people of the point at 1 and of the point at the far right?",
+            "d": "is 'no difference seen', with few people and one seed, a proof that there is none?",
+            "e": "compare the lists that `store.training_subset(0, seed, n)` gives for two values of n.",
+            "f": "whose brains are these? Read the sentence in bold below the title of the lab.",
+        },
+        "The points can be compared with each other, but not with a hospital.",
+    ),
+    15: (
+        {
+            "a": "would the others have come further with those steps too?",
+            "b": "it is the same for all, and was fixed before any score. Whom does it favour?",
+            "c": "who has then been looked at before the final score?",
+            "d": "could the people differ more than the sources?",
+            "e": "does it differ between sources?",
+            "f": "if the best of many test scores is taken, is it still a test?",
+            "g": "if the two differ in the number of pictures as well as in the task, which of the two made the difference?",
+        },
+        "What differs between the sources must be the source alone, and the test people stay shut.",
+    ),
+    17: (
+        {
+            "a": "does it say what the data are, how many people and seeds, and no more?",
+            "b": "can people who were drawn by a program say anything about patients?",
+            "c": "is it about the tools, or about medicine? Did you see it happen?",
+            "d": "an interval that holds zero: what is it not a proof of?",
+            "e": "does it name the interval, and is it careful about what it does not show?",
+            "f": "how many pictures had each source here, and how long did it learn?",
+        },
+        "Simulated data show that tools work and how wide the uncertainty is; they say nothing about patients.",
+    ),
+}
+
+
+def _choice(exercise: int, answer: Any) -> Verdict:
     """A set of letters: for the first that stands on the wrong side, its hint."""
+    hints, says = CHOICES[exercise]
     if isinstance(answer, Mapping):
         raise _Form("The answer is a dictionary.")
     if not isinstance(answer, Iterable):
@@ -208,62 +260,6 @@ def _choice(exercise: int, answer: Any, hints: Mapping[str, str], says: str) -> 
         return _yes(says)
     more = "" if len(wrong) == 1 else f" ({len(wrong)} letters are on the wrong side; this is the first.)"
     return _no(f"Think again about {wrong[0]}: {hints[wrong[0]]}{more}")
-
-
-def _transferred(answer: Any) -> Verdict:
-    hints = {
-        "a": "which part of the network turns a picture into features?",
-        "b": "the drawing of the network says where its first values come from, for every source.",
-        "c": "has the last layer of the source as many outputs as the target has classes, with the same meaning?",
-        "d": "look at what `encoder_state` lists: are these running numbers part of the encoder or not?",
-        "e": "the optimiser is made anew in `fit`. Has it seen the source?",
-        "f": "does a file of weights hold pictures?",
-    }
-    return _choice(1, answer, hints, "The encoder travels, with its BatchNorm statistics. Everything else begins anew.")
-
-
-def _curve_sentences(answer: Any) -> Verdict:
-    hints = {
-        "a": "how many seeds does a point stand on?",
-        "b": "do thirty slices of one person count as thirty people?",
-        "c": "who are the test people of the point at 1 and of the point at the far right?",
-        "d": "is 'no difference seen', with few people and one seed, a proof that there is none?",
-        "e": "compare the lists that `store.training_subset(0, seed, n)` gives for two values of n.",
-        "f": "whose brains are these? Read the sentence in bold below the title of the lab.",
-    }
-    return _choice(8, answer, hints, "The points can be compared with each other, but not with a hospital.")
-
-
-def _fairness(answer: Any) -> Verdict:
-    hints = {
-        "a": "would the others have come further with those steps too?",
-        "b": "it is the same for all, and was fixed before any score. Whom does it favour?",
-        "c": "who has then been looked at before the final score?",
-        "d": "could the people differ more than the sources?",
-        "e": "does it differ between sources?",
-        "f": "if the best of many test scores is taken, is it still a test?",
-        "g": "if the two differ in the number of pictures as well as in the task, which of the two made the difference?",
-    }
-    return _choice(
-        15, answer, hints, "What differs between the sources must be the source alone, and the test people stay shut."
-    )
-
-
-def _may_be_written(answer: Any) -> Verdict:
-    hints = {
-        "a": "does it say what the data are, how many people and seeds, and no more?",
-        "b": "can people who were drawn by a program say anything about patients?",
-        "c": "is it about the tools, or about medicine? Did you see it happen?",
-        "d": "an interval that holds zero: what is it not a proof of?",
-        "e": "does it name the interval, and is it careful about what it does not show?",
-        "f": "how many pictures had each source here, and how long did it learn?",
-    }
-    return _choice(
-        17,
-        answer,
-        hints,
-        "Simulated data show that tools work and how wide the uncertainty is; they say nothing about patients.",
-    )
 
 
 # ----------------------------------------------------------------------------------------------------- overlap, weights
@@ -784,22 +780,22 @@ def _plan(answer: Mapping[str, str]) -> Verdict:
 
 
 JUDGES: dict[int, Callable[..., Verdict]] = {
-    1: _transferred,
+    1: partial(_choice, 1),
     2: _by_hand,
     3: _volume_dice,
     4: _freeze,
     5: _loaded,
     6: _difference,
     7: _gains,
-    8: _curve_sentences,
+    8: partial(_choice, 8),
     9: _split,
     10: _leak,
     11: _detected,
     12: _rule,
     13: _readings,
     14: _interval,
-    15: _fairness,
+    15: partial(_choice, 15),
     16: _claim,
-    17: _may_be_written,
+    17: partial(_choice, 17),
     18: _plan,
 }
