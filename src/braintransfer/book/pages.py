@@ -20,11 +20,11 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from braintransfer import cost, figures, interactive, near_duplicates, tables
+from braintransfer import audit, cost, figures, interactive, near_duplicates, tables
 from braintransfer.book import origins, words
 from braintransfer.book.javascript import NIIVUE, fetch_niivue
+from braintransfer.book.kept import Kept, short
 from braintransfer.book.runs import GROUPS, Run, StagePage
-from braintransfer.errors import BadInput
 from braintransfer.figures import background
 from braintransfer.proofs import drawings as proof_drawings
 from braintransfer.reference import MANIFESTS, packed
@@ -113,6 +113,7 @@ class PageMaker:
         self, root: Path, source: Path, runs: list[Run], report: Callable[[str], None] = lambda line: None
     ) -> None:
         self.root, self.source, self.runs, self.report = root, source, runs, report
+        self.kept = Kept(root / "book" / "proof")
         loader = jinja2.FileSystemLoader(root / "book")
         self.environment = jinja2.Environment(
             loader=loader,
@@ -138,6 +139,9 @@ class PageMaker:
             answers=words.answers,
             what_to_notice=words.what_to_notice,
             proof_table=self.proof_table,
+            cell=self.kept.cell,
+            column=self.kept.column,
+            short=short,
             planning=lambda run, *sizes: cost.planning(root / run, *sizes),
             rate=lambda run: cost.measured_rate(root / run),
             growth=cost.growth,
@@ -162,11 +166,7 @@ class PageMaker:
         """A table of book/proof/`name`.csv, as a run of its proof left it there."""
         place = self.source / "tables"
         place.mkdir(parents=True, exist_ok=True)
-        kept = self.root / "book" / "proof" / f"{name}.csv"
-        if not kept.is_file():
-            raise BadInput(
-                f"{kept} is missing; run `braintransfer prove` and copy its table there, or take its page out"
-            )
+        kept = self.kept.file(name)
         shutil.copyfile(kept, place / kept.name)
         return _table_block(f"proof-{name}", caption, name) + _csv_link(name)
 
@@ -206,6 +206,7 @@ class PageMaker:
             "leaks_frame": tables.leaks_for_reading,
             "planted_frame": tables.planted_for_reading,
             "near": near_duplicates,
+            "audit": audit,
             "fair_frame": tables.fairness_for_reading,
             "sources_frame": words.sources_for_reading,
             "source_sets": words.source_sets,
