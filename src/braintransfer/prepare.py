@@ -82,7 +82,7 @@ def _fill_source(settings: PrepareSettings, recipe: recipes.Recipe, report: Call
     height, width = settings.size
     writer: StoreWriter | None = None
     labels: dict[str, int] = {}
-    subjects: dict[str, None] = {}
+    subjects: dict[str, dict[str, int]] = {}
     n = 0
     tick = _progress(report, "images")
     if height != width:
@@ -96,14 +96,15 @@ def _fill_source(settings: PrepareSettings, recipe: recipes.Recipe, report: Call
             item.image[None], item.mask[None], subject=item.subject, scan=item.scan, slices=[n], label=item.label
         )
         labels[item.label] = labels.get(item.label, 0) + 1
-        subjects[item.subject] = None
+        of_group = subjects.setdefault(item.subject, {})
+        of_group[item.label] = of_group.get(item.label, 0) + 1
         n += 1
         tick(n)
     if writer is None or n < 2:
         raise BadInput(
             f"recipe {recipe.name}: found {n} images in {settings.data_root}; see `braintransfer data check {recipe.name}`"
         )
-    train, validation, dropped = recipes.source_split(recipe, list(subjects), VALIDATION_SHARE, settings.seed)
+    train, validation, dropped = recipes.source_split(recipe, list(subjects), VALIDATION_SHARE, settings.seed, subjects)
     table = writer.finish({"train": train, "validation": validation, "dropped": dropped})
     counts = table.groupby("subject").size()
     report(f"{settings.dataset}: {n} images, {len(subjects)} groups, {len(labels)} classes")

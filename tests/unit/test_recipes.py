@@ -326,6 +326,23 @@ def test_blocks_sorted_by_class_leave_every_class_on_both_sides(tmp_path: Path) 
             assert {i.label for i in items if i.subject in part} == {"meningioma", "pituitary", "glioma"}
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_the_blocks_held_out_have_about_the_whole_sets_classes(seed: int) -> None:
+    # as in the tumour set: sorted by type, so that three of five runs may be of the commonest
+    kinds = ["meningioma"] * 28 + ["glioma"] * 9 + ["pituitary"] * 37 + ["glioma"] * 49
+    classes = {f"block-{i:03d}": {kind: 25} for i, kind in enumerate(kinds)}
+    whole = {kind: kinds.count(kind) / len(kinds) for kind in kinds}
+
+    def apart(split: tuple[list[str], list[str], list[str]]) -> float:
+        held_out = [kinds[int(group[-3:])] for group in split[1]]
+        return max(abs(held_out.count(kind) / len(held_out) - share) for kind, share in whole.items())
+
+    chosen = recipes.block_split(list(classes), 0.15, seed, classes=classes)
+    assert apart(chosen) < 0.06 and apart(chosen) <= apart(recipes.block_split(list(classes), 0.15, seed))
+    number = {group: i for i, group in enumerate(classes)}
+    assert not {number[v] + step for v in chosen[1] for step in (-1, 1)} & {number[group] for group in chosen[0]}
+
+
 def test_check_lists_every_bad_picture_at_once(tmp_path: Path) -> None:
     folder = fakes.tumours(tmp_path, blocks=4)
     torn = folder / "images" / "0001.jpg"
