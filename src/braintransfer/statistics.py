@@ -44,7 +44,8 @@ class Interval:
 
 
 def _table(values: Any) -> np.ndarray:
-    values = np.asarray(values, dtype=float)
+    # laid out in one way: sums run along memory, and pandas 2 and 3 hand over tables that lie differently
+    values = np.ascontiguousarray(values, dtype=float)
     if values.ndim != 2:
         raise ValueError(f"values must be a table (subjects, seeds), not {values.ndim}-D {values.shape}")
     if np.isinf(values).any():
