@@ -31,7 +31,7 @@ study: environment
 	  $(if $(value JOBS),--jobs $(call typed,JOBS))
 	@$(BIN)/braintransfer book --profile $(call typed,PROFILE)
 
-# Without PROFILE= from whatever has been run; prose and reference results need no run.
+# Without PROFILE= from whatever has been run; prose and the book's own run need none.
 book: environment
 	@$(BIN)/braintransfer book $(if $(filter command environment,$(origin PROFILE)),--profile $(call typed,PROFILE))
 

@@ -362,51 +362,80 @@
 
   // ------------------------------------------------------------------------------- (4) when a lesion counts as found
   function detection(stage, data) {
-    let scan = data.scans[0], k = data.overlaps.findIndex((o) => Math.abs(o - 0.1) < 1e-6);
-    const paper = element("div", { class: "turn-paper" });
-    const body = element("tbody");
-    const kind = element("p", { class: "turn-note" });
     const words = (at) => (at === 0 ? "one voxel" : `${Math.round(100 * at)} %`);
+    let target = data.targets[0], person = target.people[target.first], rate = "f1";
+    let k = data.overlaps.findIndex((o) => Math.abs(o - 0.1) < 1e-6);
+    const pickTarget = choice("Target", data.targets.map((t) => [t.name, t.title]), target.name, (name) => {
+      target = data.targets.find((t) => t.name === name);
+      person = target.people[target.first];
+      offer();
+      draw();
+    });
+    const pickRate = choice("Drawn", Object.entries(data.rates), rate, (name) => { rate = name; draw(); });
+    const pickPerson = choice("One person", [], "", (name) => { person = target.people.find((p) => p.name === name); draw(); });
     const move = slider("Overlap asked for", 0, data.overlaps.length - 1, 1, k, (value) => { k = value; draw(); });
-    const pick = choice("Scan", data.scans.map((s, n) => [String(n), s.title]), "0", (n) => { scan = data.scans[Number(n)]; draw(); });
-    const head = element("tr", {}, ...["Source", "lesions found", "predictions true", "lesion F1"].map((t) => element("th", { scope: "col" }, t)));
+    const offer = () => pickPerson.offer(target.people.map((p) => [p.name, p.shown === "tested" ? p.name : `${p.name} (${p.shown})`]), person.name);
 
-    function draw() {
-      const shown = data.sources.filter((s) => s.name in scan.rows);
-      const wide = Math.max(paper.clientWidth - 16, 240), high = 240, left = 34, bottom = 34;
+    // The curves of every source on one piece of paper, with a mark where the rule stands.
+    function curves(rows, label, wide) {
+      const high = 240, left = 34, bottom = 34;
       const x = (share) => left + (wide - left - 24) * share;
-      const y = (f1) => 8 + (high - bottom - 8) * (1 - f1);
-      const chart = drawn("svg", { viewBox: `0 0 ${wide} ${high}`, width: wide, height: high, role: "img", "aria-label": `Lesion F1 by the overlap asked for, ${shown.length} sources; the table below holds the numbers at ${words(data.overlaps[k])}.` });
+      const y = (v) => 8 + (high - bottom - 8) * (1 - v);
+      const chart = drawn("svg", { viewBox: `0 0 ${wide} ${high}`, width: wide, height: high, role: "img", "aria-label": label });
       for (const v of [0, 0.25, 0.5, 0.75, 1]) {
         chart.append(drawn("path", { d: `M${left} ${y(v)} H${x(1)}`, stroke: "#e6e6e6" }), drawn("text", { x: left - 6, y: y(v) + 4, "text-anchor": "end" }, v.toFixed(2)));
         chart.append(drawn("text", { x: x(v), y: high - bottom + 16, "text-anchor": "middle" }, v === 0 ? "0" : `${100 * v} %`));
       }
       chart.append(drawn("text", { x: x(0.5), y: high - 3, "text-anchor": "middle" }, "overlap asked for"));
       chart.append(drawn("path", { d: `M${x(data.overlaps[k])} ${y(1)} V${y(0)}`, stroke: "#555", "stroke-dasharray": "4 3", class: "turn-rule" }));
-      for (const source of shown) {
-        const line = scan.rows[source.name].f1.map((f1, n) => (f1 === null ? null : [x(data.overlaps[n]), y(f1)])).filter((p) => p);
+      for (const source of data.sources.filter((s) => s.name in rows)) {
+        const values = rows[source.name][rate];
+        const line = values.map((v, n) => (v === null ? null : [x(data.overlaps[n]), y(v)])).filter((p) => p);
         chart.append(drawn("polyline", { points: line.map((p) => p.map((v) => v.toFixed(1)).join()).join(" "), fill: "none", stroke: source.colour, "stroke-width": 1.6 }));
-        const f1 = scan.rows[source.name].f1[k];
-        if (f1 !== null) {
-          const shape = mark(source, 14);
-          fill(shape, { x: x(data.overlaps[k]) - 7, y: y(f1) - 7 }, []);
-          chart.append(shape);
-        }
+        if (values[k] === null) continue;
+        const shape = mark(source, 14);
+        fill(shape, { x: x(data.overlaps[k]) - 7, y: y(values[k]) - 7 }, []);
+        chart.append(shape);
       }
-      paper.replaceChildren(chart);
-      body.replaceChildren(...shown.map((source) => {
-        const row = scan.rows[source.name];
-        const cells = [`${row.found[k]} of ${row.lesions[k]}`, `${row.true[k]} of ${row.predicted[k]}`, number(row.f1[k])];
-        return element("tr", { "data-source": source.name }, element("th", { scope: "row" }, mark(source), ` ${source.title}`), ...cells.map((c) => element("td", {}, c)));
-      }));
-      move.say(words(data.overlaps[k]));
-      kind.textContent = scan.kind ? `${scan.kind}.` : "";
+      return chart;
     }
-    const table = element("div", { class: "turn-paper turn-wide", tabindex: 0, role: "region", "aria-label": "Counts of every source at the overlap asked for" }, element("table", { class: "turn-counts" }, element("thead", {}, head), body));
-    stage.append(element("div", { class: "turn-controls" }, ...(data.scans.length > 1 ? [pick] : [])), move, paper, table, kind);
+
+    // One half of the figure: a heading, the curves, and the numbers at the rule.
+    function half(name, heads) {
+      const heading = element("p", { class: "turn-heading" }), note = element("p", { class: "turn-note" });
+      const paper = element("div", { class: "turn-paper" }), body = element("tbody");
+      const head = element("tr", {}, ...["Source", ...heads].map((t) => element("th", { scope: "col" }, t)));
+      const table = element("table", { class: "turn-counts" }, element("thead", {}, head), body);
+      const region = element("div", { class: "turn-paper turn-wide", tabindex: 0, role: "region", "aria-label": `${name}: numbers of every source at the overlap asked for` }, table);
+      const box = element("div", { class: "turn-half", "data-half": name }, heading, paper, region, note);
+      box.show = (title, remark, rows, cells) => {
+        heading.textContent = title;
+        note.textContent = remark;
+        const label = `${title}: ${data.rates[rate]} by the overlap asked for, ${Object.keys(rows).length} sources; the table below holds the numbers at ${words(data.overlaps[k])}.`;
+        paper.replaceChildren(curves(rows, label, Math.max(paper.clientWidth - 16, 220)));
+        body.replaceChildren(...data.sources.filter((s) => s.name in rows).map((source) =>
+          element("tr", { "data-source": source.name }, element("th", { scope: "row" }, mark(source), ` ${source.title}`), ...cells(rows[source.name]).map((c) => element("td", {}, c)))));
+      };
+      box.wide = () => paper.clientWidth;
+      return box;
+    }
+    const all = half("all", ["F1", "sensi\u00adtivity", "preci\u00adsion"]);
+    const one = half("one", ["lesions found", "predicted, true", "F1"]);
+
+    function draw() {
+      // how many people stand behind a mean is said where it is not all of them
+      const mean = (row, name) => number(row[name][k]) + (row[`n_${name}`][k] === target.n ? "" : ` [n = ${row[`n_${name}`][k]}]`);
+      all.hidden = !target.n;
+      if (target.n) all.show(`All ${target.n} test people: mean ${data.rates[rate]}`, target.kind && `${target.kind}.`, target.means, (row) => ["f1", "sensitivity", "precision"].map((name) => mean(row, name)));
+      one.show(`One person: ${person.name}`, person.kind && `${person.kind}.`, person.rows, (row) => [`${row.found[k]} of ${row.lesions}`, `${row.true[k]} of ${row.predicted[k]}`, number(row.f1[k])]);
+      move.say(words(data.overlaps[k]));
+    }
+    const pair = element("div", { class: "turn-pair" }, all, one);
+    stage.append(element("div", { class: "turn-controls" }, ...(data.targets.length > 1 ? [pickTarget] : []), pickRate, pickPerson), move, pair);
+    offer();
     draw();
-    let width = paper.clientWidth;
-    new ResizeObserver(() => { if (paper.clientWidth !== width) { width = paper.clientWidth; draw(); } }).observe(paper);
+    let width = one.wide();
+    new ResizeObserver(() => { if (one.wide() !== width) { width = one.wide(); draw(); } }).observe(one);
   }
 
   // ---------------------------------------------------------------------------------------------------------- start

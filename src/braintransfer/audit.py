@@ -7,7 +7,7 @@ import itertools
 import math
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -131,7 +131,7 @@ _WHAT_TO_DO = {
 }
 
 
-def _comparisons(sets: Sequence[_Set]) -> Iterator[_Comparison]:
+def _comparisons(sets: Sequence[_Set], only_for: Mapping[str, Sequence[str]]) -> Iterator[_Comparison]:
     sources, targets = ([s for s in sets if s.role == role] for role in ("source", "target"))
     for one in sources:
         # blocks are dropped only where slices bear no person's name
@@ -143,9 +143,10 @@ def _comparisons(sets: Sequence[_Set]) -> Iterator[_Comparison]:
             yield _Comparison(one, a, one, b, [(f[a], f[b]) for f in one.folds], _sites_apart(one, b))
     for one, other in itertools.product(sources, [s for s in sets if s.role != "source"]):
         tested = set().union(*(f["test"] for f in other.folds))
-        yield _Comparison(
-            one, "all", other, "test", [(one.people, tested)], {"site": "people are held apart, not sites"}
-        )
+        allowed = {"site": "people are held apart, not sites"}
+        if other.target not in only_for.get(one.name, [other.target]):
+            allowed = dict.fromkeys(KINDS, f"{one.name} is fine-tuned on {' and '.join(only_for[one.name])} only")
+        yield _Comparison(one, "all", other, "test", [(one.people, tested)], allowed)
     for shown in (s for s in sets if s.role == "showcase"):
         for one in (t for t in targets if t.name == shown.target):
             learned = [(f["train"] | f["validation"], shown.people) for f in one.folds]
@@ -286,7 +287,7 @@ def audit(settings: AuditSettings, report: Callable[[str], None] = print) -> Aud
         f"{sum(n for n, _ in small.values())} show too little to be told apart"
     )
     table, pairs = [], []
-    for c in _comparisons(sets):
+    for c in _comparisons(sets, settings.only_for):
         sides = {"A": c.a.name, "part A": c.part_a, "B": c.b.name, "part B": c.part_b}
         for kind in KINDS:
             most = math.nan

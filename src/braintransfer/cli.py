@@ -213,28 +213,31 @@ def _check_data(profile: Profile, data: str, cells: list[plan.Cell]) -> str:
 
     targets = {t for t, _, _ in cells}
     # where a source's pictures come from: its domain's set, or that of a replicate
-    sources = {
-        (arm if arm in profile.arms and profile.arms[arm].data else study.domain_task(s)[0], s)
-        for _, s, arm in cells
+    places = {
+        (t, s, arm): arm if arm in profile.arms and profile.arms[arm].data else study.domain_task(s)[0]
+        for t, s, arm in cells
         if study.domain_task(s)[0]
     }
+    sources = {(place, s) for (_, s, _), place in places.items()}
     domains = {place for place, _ in sources}
 
     root = in_project(data).resolve() if data else None
     if root is not None and not root.is_dir():
         raise BadInput(f"no data folder at {root}; give an existing one with --data (make: DATA=)")
-    wanted = {name: d.recipe for name, d in profile.sources.items() if name in domains}
-    wanted |= {name: arm.data.recipe for name, arm in profile.arms.items() if arm.data and name in domains}
+    pictures = profile.sources | {name: arm.data for name, arm in profile.arms.items() if arm.data}
+    wanted = {name: d.recipe for name, d in pictures.items() if name in domains}
     wanted |= {name: d.recipe for name, d in profile.targets.items() if name in targets}
     wanted |= {name: d.recipe for name, d in profile.showcase.items() if d.target in targets}
-    for name in dict.fromkeys(wanted.values()):
-        missing = recipes.missing(recipes.load_recipe(name, root), root)
+    for cell, name in wanted.items():
+        skip_bad = cell in pictures and pictures[cell].skip_bad
+        missing = recipes.missing(recipes.load_recipe(name, root), root, (lambda _: None) if skip_bad else None)
         if missing:
             raise BadInput(missing)
     used = {cell: recipes.load_recipe(name, root) for cell, name in wanted.items()}
     for place, source in sorted(sources):
         used[place].must_fill(source)
     recipes.refuse_overlaps(used, root)
+    recipes.refuse_shared_people(sorted({(place, t) for (t, _, _), place in places.items()}), used, root)
     return str(root) if root else ""
 
 
@@ -308,7 +311,7 @@ def _engine(
     errors = [(s, folder / s.folder / ERROR_FILE) for s in every]
     found = [(s, json.loads(p.read_text(encoding="utf-8"))) for s, p in errors if p.is_file()]
     for stage, error in found:
-        click.echo(f"error: {stage.title}: {error['message']}", err=True)
+        click.echo(f"error: {stage.title}: {_a_line_each(error['message'])}", err=True)
     if not found:
         tail = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
         click.echo(f"error: the engine stopped: {' '.join(tail)} (see {log})", err=True)
@@ -499,9 +502,17 @@ def execute(stage: plan.Stage, run: Path) -> int:
     if message:
         with contextlib.suppress(BadInput, OSError):
             atomic_write_text(folder / ERROR_FILE, json.dumps({"message": message, "bad_input": bad_input}))
-        click.echo(f"error: {stage.title}: {message}", err=True)
+        click.echo(f"error: {stage.title}: {_a_line_each(message)}", err=True)
         return 2 if bad_input else 1
     return 0
+
+
+def _a_line_each(message: str) -> str:
+    """A stage's error as it is shown: where it names several bad files, each on a line of its own."""
+    from braintransfer.recipes.readable import ARE_BAD, BETWEEN
+
+    head, bad, files = message.partition(ARE_BAD)
+    return f"{head}{bad.rstrip()}\n  {files.replace(BETWEEN, chr(10) + '  ')}" if bad else message
 
 
 # --------------------------------------------------------------------------------------------------------------- others
@@ -631,7 +642,8 @@ def _broken_input(run: Path, folder: Path, manifest: dict[str, Any], data: Path 
                 if name == "recipe":
                     now = digest(recipe.model_dump(mode="json"))
                 elif data and recorded != "built-in":
-                    now = files_digest(recipes.input_files(recipe, data), data)
+                    unread = (lambda _: None) if parameters.get("skip_bad") else None
+                    now = files_digest(recipes.input_files(recipe, data, unread), data)
         elif name == "claims":
             now = sha256_file(in_project(parameters["claims"]))
         elif name == "null_checks":
@@ -675,10 +687,10 @@ def _broken_input(run: Path, folder: Path, manifest: dict[str, Any], data: Path 
 
 
 @main.command()
-@click.option("--profile", default=None, help="the run to show beside the reference results (default: the newest)")
+@click.option("--profile", default=None, help="the run to show beside the book's own (default: the newest)")
 @click.option("--pdf", is_flag=True, help="print it to _build/book.pdf as well (needs Chromium)")
 def book(profile: str | None, pdf: bool) -> None:
-    """Build the book at _build/html/index.html from prose, reference results and finished runs."""
+    """Build the book at _build/html/index.html from prose, the book's own run and finished ones."""
     from braintransfer.book import BuildFailed, build
 
     if profile and profile.endswith((".yaml", ".yml")):
@@ -869,6 +881,31 @@ def data_get(name: str, folder: str, mirror: str) -> None:
     root = in_project(folder)
     root.mkdir(parents=True, exist_ok=True)
     recipes.get(recipes.load_recipe(name, root), root, Path(mirror) if mirror else None)
+
+
+@data.command("reduce")
+@click.argument("name")
+@click.option("--from", "download", default="", help="folder of the public download (without: say what is known)")
+@click.option("--to", "folder", default="", help="folder of data sets to write into")
+def data_reduce(name: str, download: str, folder: str) -> None:
+    """Make a set that the book's own run read from its public download, and say whether all files are the same."""
+    from braintransfer import reductions
+
+    record = reductions.load_reduction(name)
+    if not download and not folder:
+        for line in reductions.described(record):
+            click.echo(textwrap.fill(line, 100, subsequent_indent="        ", break_on_hyphens=False))
+        return
+    if not download or not folder:
+        raise BadInput("give both --from (the download) and --to (a folder of data sets)")
+    source, root = in_project(download).resolve(), in_project(folder).resolve()
+    if not source.is_dir():
+        raise BadInput(f"no folder at {source}; give that of the download with --from")
+    with click.progressbar(length=len(reductions.rows_of(record)), label=record.name) as bar:
+        outcome = reductions.reduce(record, source, root, bar.update)
+    for remark in outcome.remarks:
+        click.echo(f"{record.name}: {remark}")
+    click.echo(outcome.sentence(record.name))
 
 
 @main.command()

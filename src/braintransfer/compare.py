@@ -276,22 +276,29 @@ def compare(settings: CompareSettings, report: Callable[[str], None] = print) ->
         atomic_write_json(folder / "claims_summary.json", weighed.summary)
         atomic_write_json(settings.run / "run.json", facts)
         made = tables.comparison_tables(results, simple, settings.run)
+        if "arms" in made:
+            made["arms"] = made["arms"].assign(learned=_arms_learned(made["arms"], claims.load(rules), known))
         for name, table in made.items():
             write_table(folder / f"{name}.csv", table)
         write_table(folder / "froc.csv", _froc(settings, cells))
         write_table(folder / "learned.csv", _learned_table(known))
-        write_table(folder / "skipped.csv", _skipped(settings, targets))
+        write_table(folder / "skipped.csv", _skipped(settings, cells))
         write_table(folder / "robustness.csv", claims.robustness(claims.load(rules), results, known, **real_or_not))
     seconds = round(time.perf_counter() - start, 1)
     return Comparison(folder, results, simple, made, weighed.contrasts, facts, key, code, inputs, seconds)
 
 
-def _skipped(settings: CompareSettings, targets: list[str]) -> pd.DataFrame:
-    """Scans that `skip_bad` left out when a target was prepared, one row each, with the reason."""
+def _skipped(settings: CompareSettings, cells: list[Cell]) -> pd.DataFrame:
+    """What `skip_bad` left out when the data of these cells were prepared, one row a file, with the reason.
+
+    Columns: target (or, for a source's pictures, their domain or the arm of a replicate) and why.
+    """
+    domains = [study.domain_task(source)[0] for _, source, _ in cells if source not in study.CONTROLS]
+    names = [*(target for target, _, _ in cells), *domains, *(arm for _, _, arm in cells)]
     rows = [
-        {"target": target, "why": sentence}
-        for target in targets
-        for sentence in ((read_manifest(settings.inputs / "data" / target) or {}).get("facts", {}).get("left_out", []))
+        {"target": name, "why": sentence}
+        for name in dict.fromkeys(names)
+        for sentence in ((read_manifest(settings.inputs / "data" / name) or {}).get("facts", {}).get("left_out", []))
     ]
     return pd.DataFrame(rows, columns=["target", "why"])
 
@@ -321,6 +328,20 @@ def _learned_table(found: dict[str, dict[int, dict[str, Any]]]) -> pd.DataFrame:
         if isinstance(value, int | float)
     ]
     return pd.DataFrame(rows, columns=["source", "seed", "measure", "value"])
+
+
+def _arms_learned(arms: pd.DataFrame, rules: claims.Rules, found: dict[str, dict[int, dict[str, Any]]]) -> list[str]:
+    """For each row of `tables.arms_table` whether all encoders of that arm learned their own task, by the gate's rule: yes or no.
+
+    Empty where the arm has no encoders of its own, or another task than the source's name says.
+    """
+    said = []
+    for arm, source in zip(arms["arm"], arms["source"], strict=True):
+        task = study.domain_task(source)[1]
+        figures = found.get(f"{arm}/{source}", {}).values()
+        passed = [claims.source_has_learned(rules.gates.source_learned, task, f) for f in figures]
+        said.append("" if not passed or None in passed else "yes" if all(passed) else "no")
+    return said
 
 
 def _baselines(

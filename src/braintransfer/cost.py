@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pandas as pd
 from braintransfer import study
 from braintransfer.errors import BadInput
 from braintransfer.plan import Stage, cells_of, stages
-from braintransfer.provenance import read_manifest
+from braintransfer.provenance import MANIFEST, read_manifest
 from braintransfer.settings import Profile, read_profile
 
 #: Views of 64 px that a thread of a processor trains on in a second, until the machine has been measured.
@@ -68,11 +68,14 @@ def estimate(profile: Profile, every: Sequence[Stage], rate: float = ASSUMED_RAT
         seconds, disk = KERNEL, 0.5
         if stage.name == "prepare":
             try:
-                kind = load_recipe(p["recipe"], None).kind
+                recipe = load_recipe(p["recipe"], None)
+                kind, per_scan = recipe.kind, recipe.slices.per_scan if recipe.slices is not None else 1
             except Exception:  # a recipe of the reader's own, beside data that are not named here
-                kind = "volumes"
+                kind, per_scan = "volumes", 1
             if p["role"] == "source":
-                seconds += p["images"] * (SIMULATED_PICTURE if kind == "simulated" else PREPARE[kind])
+                # lesions are set into whole scans, of which each gives some pictures
+                each = PREPARE[kind] / per_scan if kind == "semisynthetic" else PREPARE[kind]
+                seconds += p["images"] * (SIMULATED_PICTURE if kind == "simulated" else each)
                 disk += p["images"] * p["size"][0] * p["size"][1] * 4 / 1e6
             else:
                 people = p.get("subjects", 0) or (ASSUMED_PEOPLE if p["role"] == "target" else 5)
@@ -179,6 +182,83 @@ def cost_table(run: Path, planned: Mapping[str, float] | None = None) -> pd.Data
         for names in kept["of"]
     ]
     return kept[columns].round(3)
+
+
+SPLIT_COLUMNS = ("what", "seconds", "of")
+#: Parts of a training whose seconds its manifest records: group and name there -> what it is.
+_RECORDED = {
+    ("sources", "seconds_training"): "pre-training: training steps",
+    ("targets", "seconds_training"): "fine-tuning: training steps",
+    ("targets", "seconds_scoring"): "fine-tuning: scoring the test people",
+}
+#: What is left of the seconds of a training or a stage, by the group of its folder, in the order of the work.
+_REST = {
+    "data": "preparing the data",
+    "audit": "leak audit",
+    "sources": "pre-training: reading pictures, judging the source, writing",
+    "targets": "fine-tuning: reading scans and weights, writing",
+    "compare": "comparison",
+}
+ELSE = "everything else: start of kernels, imports, pictures in the notebooks"
+
+
+def walls(run: Path) -> dict[str, float]:
+    """Seconds from the start of a stage's kernel to its end, by folder, as its executed notebook says; without those that do not."""
+    found = {}
+    for path in sorted(run.rglob("*.ipynb")):
+        if ".part" in path.suffixes or not (path.parent / MANIFEST).is_file():
+            continue
+        try:
+            ran = json.loads(path.read_text(encoding="utf-8"))["metadata"]["papermill"]
+            found[path.parent.relative_to(run).as_posix()] = float(ran["duration"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return found
+
+
+def split_table(
+    found: Iterable[tuple[str, Mapping[str, Any]]], took: Mapping[str, float] | None = None
+) -> pd.DataFrame:
+    """Where a run's time went, added up from its manifests. Columns SPLIT_COLUMNS: what, seconds of a device, of how many.
+
+    found: folder and manifest of everything that is done. took: `walls`; what a stage took beyond what its manifests record is
+    the last row, over the stages that are known to have run in one go. A row is there only where something is recorded.
+    """
+    seconds: dict[str, float] = {}
+    counts: dict[str, int] = {}
+    stages: dict[str, float] = {}
+
+    def add(what: str, value: float) -> None:
+        seconds[what], counts[what] = seconds.get(what, 0.0) + value, counts.get(what, 0) + 1
+
+    for folder, manifest in found:
+        parts = folder.split("/")
+        group, trained = parts[0], parts[-1].startswith("seed-")
+        whole = manifest.get("seconds")
+        # a source's or cell's own manifest repeats its rows
+        if (
+            group not in _REST
+            or not isinstance(whole, int | float)
+            or (group in ("sources", "targets") and not trained)
+        ):
+            continue
+        known = {what: manifest.get(name) for (of, name), what in _RECORDED.items() if of == group}
+        recorded = {what: float(value) for what, value in known.items() if isinstance(value, int | float)}
+        for what, value in recorded.items():
+            add(what, value)
+        add(_REST[group], max(float(whole) - sum(recorded.values()), 0.0))
+        stage = "/".join(parts[: {"sources": 3, "targets": 4}.get(group, len(parts))])
+        stages[stage] = stages.get(stage, 0.0) + float(whole)
+    for stage, counted in stages.items():
+        # a stage that was resumed took less in its last go than its manifests add up to
+        if took and took.get(stage, 0.0) >= counted:
+            add(ELSE, took[stage] - counted)
+    # in the order of the work; what a manifest says took no time was not measured
+    order = [
+        w for group in _REST for w in (*(what for (of, _), what in _RECORDED.items() if of == group), _REST[group])
+    ]
+    rows = [(what, round(seconds[what], 1), counts[what]) for what in (*order, ELSE) if seconds.get(what)]
+    return pd.DataFrame(rows, columns=list(SPLIT_COLUMNS))
 
 
 # ----------------------------------------------------------------------------------------------------- at another scale

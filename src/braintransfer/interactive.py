@@ -17,16 +17,11 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
-from braintransfer import figures, tables
-from braintransfer.figures.base import short_title, source_legend
-from braintransfer.provenance import digest, read_manifest, sha256_file
-from braintransfer.store import Store, open_store
+from braintransfer import figures, overlaps, tables
+from braintransfer.figures.base import people_words, short_title, source_legend
+from braintransfer.overlaps import COUNTS, RATES, TESTED, TestSet, mean_rates, rates
 from braintransfer.study import CLASSES, DETECTED, HEADLINE, HEADLINE_METRICS, SOURCES, TARGETS
 
-#: The overlap that a lesion needs to count as found; the first stands for "one voxel".
-OVERLAPS = (1e-9, *(k / 20 for k in range(1, 21)))
-#: What is counted at each of them, in the order of `ShownScan.counts`.
-COUNTS = ("lesions", "found", "predicted", "true", "f1")
 #: The two sources that a page shows first.
 FIRST = ("mri-segmentation", "imagenet")
 #: Colours of the layers on a scan. A source's own colour would vanish there: two of them are black and navy.
@@ -40,7 +35,7 @@ class ShownScan:
     """One person's scan with the reference and every source's prediction, cropped to what is not empty on the working grid.
 
     image, reference and each of `predictions` (source -> mask): (X, Y, Z) uint8, RAS. affine: voxel to world mm, (4, 4).
-    counts: source -> (overlap, COUNTS) float, in the scan's own grid; empty for anatomy. scores: source -> headline metric.
+    scores: source -> headline metric.
     """
 
     dataset: str
@@ -52,7 +47,6 @@ class ShownScan:
     image: np.ndarray
     reference: np.ndarray
     predictions: Mapping[str, np.ndarray]
-    counts: Mapping[str, np.ndarray]
     scores: Mapping[str, float]
 
     @property
@@ -88,47 +82,22 @@ def shown_scans(run: Path, results: pd.DataFrame, cache: Path) -> list[ShownScan
     A target's person is the one nearest to the median over all sources (the rule of the examples), among the test people
     of the first fold; of people shown one by one it is the first. cache: folder for what the networks predicted.
     """
-    found = []
-    for name in [*TARGETS, *sorted(p.name for p in (run / "data").glob("*") if p.name not in TARGETS)]:
-        manifest = read_manifest(run / "data" / name)
-        made = {} if manifest is None else manifest.get("parameters", {})
-        if manifest is None or made.get("role") not in ("target", "showcase"):
-            continue
-        target = made["target"]
-        networks = _networks(run, target)
-        if (
-            networks
-            and manifest.get("facts", {}).get("publish") == "volumes"
-            and (run / "data" / name / "images.npy").is_file()
-        ):
-            found.append(_shown_scan(run, open_store(run / "data" / name), target, networks, results, cache))
-    return found
+    found = [own for own in overlaps.test_sets(run) if own.here and own.store.facts.get("publish") == "volumes"]
+    return [_shown_scan(run, own, results, cache) for own in found]
 
 
-def _networks(run: Path, target: str) -> dict[str, Path]:
-    """source -> its kept network, all of one fold and seed."""
-    first: dict[str, Path] = {}
-    for source in SOURCES:
-        kept = sorted((run / "targets" / "main" / target / source).glob("fold-*/seed-*/network.safetensors"))
-        if kept and all(p.parts[-3:-1] == kept[0].parts[-3:-1] for p in first.values()):
-            first[source] = kept[0]
-    return first
-
-
-def _shown_scan(
-    run: Path, store: Store, target: str, networks: Mapping[str, Path], results: pd.DataFrame, cache: Path
-) -> ShownScan:
+def _shown_scan(run: Path, own: TestSet, results: pd.DataFrame, cache: Path) -> ShownScan:
     from braintransfer import evaluate, volumes  # torch: only where a scan is shown
 
-    fold, seed = (int(part.rpartition("-")[2]) for part in next(iter(networks.values())).parts[-3:-1])
-    showcase = store.path.name != target
-    people = store.subjects("test") if showcase else store.subjects("test", fold)
-    subject = people[0] if showcase else figures.choose_examples(results, target, people).get("median", people[0])
-    scan = str(store.slices.loc[store.slices["subject"] == subject, "scan"].iloc[0])
+    store, target, networks = own.store, own.target, own.here
+    fold, seed = own.fold_and_seed
+    people = own.people
+    subject = people[0] if own.showcase else figures.choose_examples(results, target, people).get("median", people[0])
+    scan = own.scans(subject)[0]
     rows = np.flatnonzero((store.slices["scan"] == scan).to_numpy())
     with store.final_scoring():
         images, masks = store.load(rows)
-    labels, counts = _predicted(run, store, scan, rows, images, target, networks, cache)
+    labels, _ = next(overlaps.predicted(run, own, list(networks), [scan], cache))
     places = store.slices["slice"].to_numpy()[rows]
     grid = evaluate.grid_of(store, scan)
 
@@ -144,66 +113,18 @@ def _shown_scan(
     image, reference, *predictions = (layer[box] for layer in layers)
     affine = grid.matrix.copy()
     affine[:3, 3] = (grid.matrix @ [*(s.start for s in box), 1])[:3]
-    scores = tables.read_showcase(run) if showcase else results[(results["arm"] == "main") & (results["fold"] == fold)]
-    own = scores[
+    scores = (
+        tables.read_showcase(run) if own.showcase else results[(results["arm"] == "main") & (results["fold"] == fold)]
+    )
+    at = scores[
         (scores["target"] == target) & (scores["subject"] == subject) & (scores["seed"] == seed)
         & (scores["metric"] == HEADLINE[target]) & (scores["class"] == "")
     ]  # fmt: skip
     return ShownScan(
         store.path.name, target, subject, seed, store.facts, affine, image, reference,
         dict(zip(networks, predictions, strict=True)),
-        dict(zip(networks, counts, strict=True)) if target in DETECTED else {},
-        {str(s): float(v) for s, v in zip(own["source"], own["value"], strict=True)},
+        {str(s): float(v) for s, v in zip(at["source"], at["value"], strict=True)},
     )  # fmt: skip
-
-
-def _predicted(
-    run: Path, store: Store, scan: str, rows: np.ndarray, images: np.ndarray, target: str, networks: Mapping[str, Path],
-    cache: Path,
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """Labels (source, n, H, W) of a scan's slices, and lesion counts (source, overlap, COUNTS) in the scan's own grid."""
-    from braintransfer import evaluate, metrics, predict
-    from braintransfer.machine import Machine
-
-    made_of = {s: sha256_file(p) for s, p in networks.items()} | {
-        "store": store.digest,
-        "scan": scan,
-        "rules": OVERLAPS,
-    }
-    path = cache / f"{digest(made_of)}.npz"
-    if path.is_file():
-        with np.load(path, allow_pickle=False) as kept:
-            return kept["labels"], kept["counts"]
-    truth, _ = evaluate.reference(store, scan)
-    spacing = tuple(store.scans[scan]["own"]["spacing"])
-    places = store.slices["slice"].to_numpy()[rows]
-    labels, counts = [], []
-    for source in networks:
-        network = predict.read_network(run, source, target).network
-        per_slice = evaluate.slice_probabilities(network, images, Machine())
-        labels.append(evaluate.labels_from(per_slice.transpose(1, 0, 2, 3)))
-        if target in DETECTED:
-            own = evaluate.labels_from(evaluate.own_grid_probabilities(store, scan, places, per_slice)) > 0
-            rules = [metrics.detect_lesions(own, truth > 0, spacing, overlap=overlap) for overlap in OVERLAPS]
-            counts.append([[r.n_truth, r.n_detected, r.n_pred, r.n_true_pred, r.f1] for r in rules])
-    found = np.stack(labels), np.array(counts, dtype=float)
-    cache.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part.npz")
-    np.savez_compressed(part, labels=found[0], counts=found[1])
-    part.replace(path)
-    return found
-
-
-def overlap_table(scans: Sequence[ShownScan]) -> pd.DataFrame:
-    """Lesions found and F1 of each source by the overlap that the rule asks for, one row a scan, source and overlap."""
-    rows = [
-        {"target": scan.target, "scan": scan.title, "kind": scan.kind, "source": source, "overlap": round(overlap, 2)}
-        | dict(zip(COUNTS, counts, strict=True))
-        for scan in scans
-        for source, table in scan.counts.items()
-        for overlap, counts in zip(OVERLAPS, table.tolist(), strict=True)
-    ]
-    return pd.DataFrame(rows, columns=["target", "scan", "kind", "source", "overlap", *COUNTS])
 
 
 # --------------------------------------------------------------------------------------------------- what pages read
@@ -339,18 +260,40 @@ def scans_stage(
 
 
 def detection(table: pd.DataFrame) -> str:
-    """F1 against the overlap that the rule asks for, from `overlap_table`: one person a scan, all sources."""
-    scans = []
-    for title, own in table.groupby("scan", sort=False):
-        rows = {
-            str(source): {name: [_value(v) for v in part.sort_values("overlap")[name]] for name in COUNTS}
-            for source, part in own.groupby("source", sort=False)
+    """Rates against the overlap that the rule asks for, from `overlaps.count`: means over all test people, and each person."""
+    targets = []
+    for target in [t for t in DETECTED if (table["target"] == t).any()]:
+        own = table[table["target"] == target]
+        means = {
+            str(source): {name: [_value(v) for v in part.sort_values("overlap")[name]] for name in RATES}
+            | {f"n_{name}": [int(v) for v in part.sort_values("overlap")[f"n_{name}"]] for name in RATES}
+            for source, part in mean_rates(table, target).groupby("source", sort=False)
         }
-        scans.append({"title": str(title), "kind": str(own["kind"].iloc[0]), "rows": rows})
-    many = {str(title): int(own["lesions"].max()) for title, own in table.groupby("scan")}
-    scans.sort(key=lambda scan: -many[str(scan["title"])])  # a rule shows most where there is most to count
-    overlaps = sorted(float(v) for v in table["overlap"].unique())
-    return _stage("detection", {"sources": _sources(SOURCES), "overlaps": overlaps, "scans": scans})
+        each = rates(own).set_index(["subject", "source"]).sort_values("overlap")
+        people: list[dict[str, Any]] = []
+        for (subject, shown), part in own.groupby(["subject", "shown"], sort=True):
+            summed = part.groupby(["source", "overlap"], sort=True)[list(COUNTS[:-1])].sum()
+            counts = {
+                str(source): {name: [int(v) for v in summed.loc[source, name]] for name in COUNTS[1:-1]}
+                | {"lesions": int(summed.loc[source, "lesions"].iloc[0])}
+                | {name: [_value(v) for v in each.loc[[(subject, source)], name]] for name in RATES}
+                for source in part["source"].unique()
+            }
+            kind = figures.KIND_TITLES.get(str(part["kind"].iloc[0]), "")
+            people.append({"name": str(subject), "shown": str(shown), "kind": kind, "rows": counts})
+        # a rule shows most where there is most to count
+        first = max(range(len(people)), key=lambda k: max(row["lesions"] for row in people[k]["rows"].values()))
+        tested = own[own["shown"] == TESTED]
+        targets.append(
+            {
+                "name": target, "title": tables.TARGET_TITLES[target], "n": int(tested["subject"].nunique()),
+                "kind": figures.KIND_TITLES.get(str(tested["kind"].iloc[0]), "") if len(tested) else "",
+                "means": means, "people": people, "first": first,
+            }
+        )  # fmt: skip
+    stops = sorted(float(v) for v in table["overlap"].unique())
+    data = {"sources": _sources(SOURCES), "overlaps": stops, "rates": RATES, "targets": targets}
+    return _stage("detection", data)
 
 
 # ----------------------------------------------------------------------------------- pictures that stand in for them
@@ -397,28 +340,38 @@ def planes_figure(scan: ShownScan, planes: Sequence[str] = ("axial", "coronal", 
     )
 
 
-def overlap_figure(table: pd.DataFrame) -> figures.Drawing:
-    """F1 of each source against the overlap that the rule asks for, one panel a scan of `overlap_table`."""
-    titles = list(dict.fromkeys(table["scan"]))
-    figure, axes = figures.new_figure(6.2, 2.4 * len(titles) + 1.2, rows=len(titles), sharex=True)
-    spoken = []
+def overlap_figure(table: pd.DataFrame, subject: str = "") -> figures.Drawing:
+    """Lesion F1 of each source against the overlap that the rule asks for, one panel a target of `overlaps.count`.
+
+    The mean over all test people, or one person's own.
+    """
+    targets = [t for t in DETECTED if ((table["target"] == t) & ((table["subject"] == subject) | (not subject))).any()]
+    figure, axes = figures.new_figure(6.2, 2.4 * len(targets) + 1.2, rows=len(targets), sharex=True)
+    spoken, counted = [], []
     with matplotlib.rc_context(figures.STYLE):
-        for axis, title in zip(axes[:, 0], titles, strict=True):
-            own = table[table["scan"] == title]
-            for source in [s for s in SOURCES if (own["source"] == s).any()]:
-                part = own[own["source"] == source].sort_values("overlap")
+        for axis, target in zip(axes[:, 0], targets, strict=True):
+            own = table[(table["target"] == target) & ((table["subject"] == subject) | (not subject))]
+            drawn = rates(own) if subject else mean_rates(table, target)
+            for source in [s for s in SOURCES if (drawn["source"] == s).any()]:
+                part = drawn[drawn["source"] == source].sort_values("overlap")
                 axis.plot(
                     100 * part["overlap"], part["f1"], color=figures.COLOURS[source], label=tables.SOURCE_TITLES[source],
                     marker=figures.marker(source), markersize=4,
                 )  # fmt: skip
-            axis.set_title(f"{title} ({int(own['lesions'].iloc[0])} lesions)")
-            axis.set_ylabel("lesion F1")
+            n = int(own.loc[own["shown"] == TESTED, "subject"].nunique())
+            lesions = int(own.drop_duplicates("scan")["lesions"].sum())
+            who = f"{subject}, {lesions} lesions" if subject else people_words(n)
+            axis.set_title(f"{tables.TARGET_TITLES[target]} ({who})")
+            axis.set_ylabel("lesion F1" if subject else "mean lesion F1")
             axis.set_ylim(-0.03, 1.03)
-            spoken.append(f"{title}: from {own['f1'].max():.2f} at best to {own['f1'].min():.2f} at worst")
+            named = f"{tables.TARGET_WORDS[target]} ({who})"
+            counted.append(named)
+            spoken.append(f"{named}: from {drawn['f1'].max():.2f} at best to {drawn['f1'].min():.2f} at worst")
         axes[-1, 0].set_xlabel("overlap that a lesion needs to count (%)")
         source_legend(figure, axes)
+    what = "Lesion F1 in one person" if subject else "Mean lesion F1 over all test people of the networks' fold"
     caption = (
-        "Lesion F1 of the same masks by the overlap that a lesion needs to count as found, from one voxel to all of it. "
-        "One person a panel, one line a source."
+        f"{what} by the overlap that a lesion needs to count as found, from one voxel to all of it: {'; '.join(counted)}. "
+        "The masks are the same throughout; one line a source."
     )
     return figures.Drawing(figure, caption, f"Lesion F1 against the overlap asked for. {'; '.join(spoken)}.")

@@ -12,11 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from braintransfer import finetune, study
+from braintransfer import finetune, overlaps, study
 from braintransfer.errors import BadInput
 from braintransfer.evaluate import example_row
 from braintransfer.plan import cells_of
-from braintransfer.provenance import LEFT, atomic_write_bytes, atomic_write_text, read_manifest, sealed, sha256_bytes
+from braintransfer.provenance import (
+    LEFT,
+    atomic_write_bytes,
+    atomic_write_text,
+    project_root,
+    read_manifest,
+    sealed,
+    sha256_bytes,
+)
 from braintransfer.recipes.downloads import unpack as unpack_archive
 from braintransfer.settings import Profile, read_profile
 from braintransfer.store import Store, open_store
@@ -33,7 +41,8 @@ _DATE = (1980, 1, 1, 0, 0, 0)
 
 
 def pack(run: Path, archive: Path, report: Callable[[str], None] = print) -> Path:
-    """Write what the run's finished trainings found to `archive` (a zip file): scores, curves, manifests, hashes.
+    """Write what the run's finished trainings found to `archive` (a zip file): scores, curves, lesion counts by
+    every rule, manifests, hashes.
 
     Encoders stay behind, so a source is packed once all cells that its profile makes of it are done; until then it is trained
     again on the other side, to the same bytes. The machine's measured way of computing travels too. BadInput when nothing is done.
@@ -50,6 +59,9 @@ def pack(run: Path, archive: Path, report: Callable[[str], None] = print) -> Pat
                 content[path.with_suffix(PREDICTIONS).relative_to(run).as_posix()] = _predictions(path)
     if not content:
         raise BadInput(f"{run}: nothing is trained yet; there is nothing to pack")
+    # counting lesions by other rules takes the networks, which stay behind
+    for path in overlaps.keep_counts(run, project_root() / "_build" / "predictions", report):
+        content[path.relative_to(run).as_posix()] = path.read_bytes()
     content["machine.json"] = (run / "machine.json").read_bytes()
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as file:

@@ -123,7 +123,10 @@ def stages(profile: Profile, run: str, data: str, cells: Sequence[Cell]) -> list
     size = [profile.source_size, profile.source_size]
     for dataset, of in [*((d, profile.sources[d]) for d in domains), *replicates.items()]:
         assert of is not None
-        prepare(dataset, f"images of {dataset}", recipe=of.recipe, role="source", images=of.images, size=size)
+        prepare(
+            dataset, f"images of {dataset}", recipe=of.recipe, role="source", images=of.images, skip_bad=of.skip_bad,
+            size=size,
+        )  # fmt: skip
     for target in targets:
         to = profile.targets[target]
         prepare(
@@ -142,16 +145,22 @@ def stages(profile: Profile, run: str, data: str, cells: Sequence[Cell]) -> list
             size=profile.size,
         )
 
-    made.append(Stage("audit", "audit", "search all data for leaks", common, tuple(stage.folder for stage in made)))
+    # of the whole profile, as the audit looks at all data that the run holds
+    only_for = {arm: list(of.targets) for arm, of in profile.arms.items() if of.data is not None}
+    before = tuple(stage.folder for stage in made)
+    made.append(Stage("audit", "audit", "search all data for leaks", {**common, "only_for": only_for}, before))
 
     for arm, source in encoders:
         domain, task = study.domain_task(source)
         kind = study.arm(arm)
         images = max(1, round(kind.number * profile.source_images)) if kind.kind == "size" else profile.source_images
-        dataset = arm if arm in replicates else ""
+        replicate = replicates.get(arm)
+        dataset = arm if replicate is not None else ""
+        if replicate is not None and replicate.images <= profile.source_images:
+            images = 0  # it has no more: all that are not held out
         parameters = {
             **common, "domain": domain, "arm": arm, "dataset": dataset, "encoder": profile.encoder,
-            "seeds": _seeds(profile, arm), "images": 0 if dataset else images, **profile.pretrain.model_dump(),
+            "seeds": _seeds(profile, arm), "images": images, **profile.pretrain.model_dump(),
         }  # fmt: skip
         made.append(
             Stage(

@@ -35,7 +35,8 @@ OWN_SPACING = 0.75
 def prepare(settings: PrepareSettings, report: Callable[[str], None] = print) -> Store:
     """Make the slice store of `settings.dataset`, or open it when this very store is there already."""
     recipe = recipes.load_recipe(settings.recipe, settings.data_root)
-    files = recipes.input_files(recipe, settings.data_root)
+    # what is missing is named where it would be read
+    files = recipes.input_files(recipe, settings.data_root, (lambda _: None) if settings.skip_bad else None)
     inputs = {
         "recipe": digest(recipe.model_dump(mode="json")),
         "files": files_digest(files, settings.data_root) if files and settings.data_root else "built-in",
@@ -87,9 +88,10 @@ def _fill_source(settings: PrepareSettings, recipe: recipes.Recipe, report: Call
     tick = _progress(report, "images")
     if height != width:
         raise BadInput(f"size = {settings.size}: the pictures of a source are square; give the same number twice")
-    for item in recipes.images(
-        recipe, settings.data_root, settings.images, height, study.stream_seed(settings.seed, recipe.name)
-    ):
+    left_out: list[str] = []
+    bad = _noting(left_out, settings, report) if settings.skip_bad else None
+    seed = study.stream_seed(settings.seed, recipe.name)
+    for item in recipes.images(recipe, settings.data_root, settings.images, height, seed, bad):
         if writer is None:
             writer = StoreWriter(settings.folder, item.image.shape)
         writer.add(
@@ -115,11 +117,12 @@ def _fill_source(settings: PrepareSettings, recipe: recipes.Recipe, report: Call
         "groups": len(subjects),
         "group_means": recipe.group_means,
         "classes": dict(sorted(labels.items())),
+        "left_out": left_out,
     }
 
 
 def _noting(left_out: list[str], settings: PrepareSettings, report: Callable[[str], None]) -> Callable[[str], None]:
-    """Keeps what is said of each scan that is left out, with paths from the data folder on, and shows it."""
+    """Keeps what is said of each file that is left out, with paths from the data folder on, and shows it."""
 
     def note(sentence: str) -> None:
         left_out.append(sentence.replace(f"{settings.data_root}/", ""))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from braintransfer import cost, figures, interactive, study, tables
+from braintransfer import cost, figures, overlaps, study, tables
 from braintransfer.errors import BadInput
 from braintransfer.provenance import (
     WHERE,
@@ -56,7 +56,7 @@ def packed(manifests: Iterable[tuple[str, dict[str, Any]]]) -> bytes:
 def keep(run: Path, folder: Path, report: Callable[[str], None] = print) -> Path:
     """Copy what the book needs of the finished run `run` to `folder` (`book/reference/<name>`), small and without a scan.
 
-    Scores, tables of the comparison and of the leak audit, training curves (thinned), the example slices that the rule picks (where
+    Scores, tables of the comparison and of the leak audit, lesion counts by rule, training curves (thinned), the example slices that the rule picks (where
     the licence lets pictures be shown), every manifest with its hashes, the cost, and a card for each encoder. An older copy at
     `folder` is replaced when the new one is whole. BadInput when the comparison is not finished.
     """
@@ -78,15 +78,12 @@ def keep(run: Path, folder: Path, report: Callable[[str], None] = print) -> Path
         for path in sorted(run.glob(pattern)):
             write_table(part / path.relative_to(run), _thinned(pd.read_csv(path)))
     _keep_examples(run, part)
-    overlap = interactive.overlap_table(
-        interactive.shown_scans(
-            run, tables.read_results(run / "results.csv"), project_root() / "_build" / "predictions"
-        )
-    )
+    overlap = overlaps.count(run, project_root() / "_build" / "predictions", report)
     if len(overlap):
-        write_table(part / "compare" / "overlap.csv", overlap)
+        write_table(part / overlaps.FILE, overlap)
     atomic_write_bytes(part / MANIFESTS, packed((name, slim(manifest)) for name, manifest in cost.manifests(run)))
     write_table(part / "cost.csv", cost.cost_table(run, cost.planned(run)))
+    write_table(part / "split.csv", cost.split_table(cost.manifests(run), cost.walls(run)))
     for path in sorted(run.glob("sources/main/*/manifest.json")):
         source = path.parent.name
         atomic_write_text(part / "cards" / f"{source}.md", model_card(run, source))

@@ -194,7 +194,12 @@ class CompareSettings(_Stage):
 
 
 class AuditSettings(_Stage):
-    """All data sets of a run, searched for anyone or anything that stands on both sides."""
+    """All data sets of a run, searched for anyone or anything that stands on both sides.
+
+    only_for: a source's data set -> the targets that its encoders are fine-tuned on; one that is not named, on all.
+    """
+
+    only_for: dict[Name, list[Target]] = {}
 
     @property
     def folder(self) -> Path:
@@ -321,6 +326,8 @@ def _names_bound(source: str) -> set[str]:
 class SourceData(_Frozen):
     recipe: Name
     images: Positive
+    #: Leave out pictures that cannot be read, say which, and take others; otherwise one bad file stops the stage.
+    skip_bad: bool = False
 
 
 class TargetData(_Frozen):
@@ -407,11 +414,23 @@ class Profile(_Frozen):
             raise ValueError(f"arms.{name}.seeds must be among the run's seeds {self.seeds}")
         if (kind.kind == "replicate") != (arm.data is not None):
             raise ValueError(f"arms.{name}.data: a replicate names its recipe and images, no other arm does")
+        if arm.data is not None:
+            self._check_replicate(name, arm.sources, arm.data.images)
         few = [t for t in arm.targets if kind.kind == "labels" and kind.number >= self.targets[t].n_train]
         if few:
             raise ValueError(
                 f"arms.{name}: {few[0]} is trained on {self.targets[few[0]].n_train} people in the main arm"
             )
+
+    def _check_replicate(self, name: str, sources: list[Source], images: int) -> None:
+        """Its set trains no more pictures than the main arm: all of a small set, as many as the main arm of a large one."""
+        for domain in {study.domain_task(source)[0] for source in sources}:
+            enough = self.sources[domain].images
+            if self.source_images < images < enough:
+                raise ValueError(
+                    f"arms.{name}.data.images is {images}; give at most source_images ({self.source_images}), to train on all that "
+                    f"are not held out, or at least sources.{domain}.images ({enough}), to train on as many as the main arm"
+                )
 
 
 def profile_names() -> list[str]:

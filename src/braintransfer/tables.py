@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,16 @@ METRIC_TITLES = {
     "brier": "Brier score",
     "ece": "calibration error",
 }
+#: The stages of a run, in its order.
+STAGE_TITLES = {
+    "prepare": "data",
+    "audit": "leak audit",
+    "pretrain": "pre-training",
+    "finetune": "fine-tuning",
+    "compare": "comparison",
+}
+#: Data sets inside a sentence; another one is called by its name.
+SET_TITLES = {"natural": "natural pictures", "mri": "MRI slices", **TARGET_WORDS}
 BASELINE_TITLES = {
     "empty": "empty prediction",
     "threshold": "one intensity threshold",
@@ -281,8 +292,15 @@ def factorial_table(results: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["target", "metric", "kind", "contrast", "mean", "lower", "upper", "n", "seeds"])
 
 
+#: Said of a replicate that failed the gate source_learned.
+UNLEARNED = "not judged: it did not learn its own task"
+
+
 def arms_for_reading(arms: pd.DataFrame, target: str) -> pd.DataFrame:
-    """The controls of a target in words: what was changed, for which source, and how far it moved the score."""
+    """The controls of a target in words: what was changed, for which source, and how far it moved the score.
+
+    A replicate that did not learn its own task (`learned` is "no") says nothing of its set, and is not judged.
+    """
     part = arms[(arms["target"] == target) & (arms["metric"] == HEADLINE[target])]
     metric = METRIC_TITLES[HEADLINE[target]]
     return pd.DataFrame(
@@ -290,9 +308,12 @@ def arms_for_reading(arms: pd.DataFrame, target: str) -> pd.DataFrame:
             {
                 "control": arm_called(str(r["arm"])).says,
                 "source": SOURCE_TITLES[str(r["source"])],
+                "its pictures": f"{int(r['n_source']):,}",
                 metric: with_interval(r["mean"], r["lower"], r["upper"]),
                 "minus the main arm": with_interval(r["difference"], r["difference_lower"], r["difference_upper"], 3),
-                "in words": in_words(r["difference_lower"], r["difference_upper"]),
+                "in words": UNLEARNED
+                if r.get("learned") == "no" and arm_called(str(r["arm"])).kind == "replicate"
+                else in_words(r["difference_lower"], r["difference_upper"]),
                 "people": r["n"],
                 "seeds": r["seeds"],
             }
@@ -308,7 +329,7 @@ def factorial_for_reading(factorial: pd.DataFrame, target: str) -> pd.DataFrame:
         [
             {
                 "effect": r["kind"],
-                "contrast": str(r["contrast"]).replace("selfsupervised", "self-supervised").replace(" - ", " − "),
+                "contrast": contrast_title(str(r["contrast"])),
                 f"difference in {METRIC_TITLES[HEADLINE[target]]}": with_interval(r["mean"], r["lower"], r["upper"], 3),
                 "in words": in_words(r["lower"], r["upper"]),
                 "people": r["n"],
@@ -320,11 +341,15 @@ def factorial_for_reading(factorial: pd.DataFrame, target: str) -> pd.DataFrame:
 
 
 def cost_for_reading(cost: pd.DataFrame) -> pd.DataFrame:
-    """What a run took (`reference.cost_table`), as a reader meets it."""
+    """What a run took (`cost.cost_table`), as a reader meets it, in the order of the stages."""
+    order = list(STAGE_TITLES)
+    known = cost.sort_values(
+        "stage", key=lambda names: [order.index(n) if n in order else -1 for n in names], kind="stable"
+    )
     return pd.DataFrame(
         [
             {
-                "stage": r["stage"],
+                "stage": STAGE_TITLES.get(r["stage"], r["stage"]),
                 "arm": r["arm"] if isinstance(r["arm"], str) and r["arm"] else "–",
                 "runs": r["runs"],
                 "planned device-hours": number(float(r["planned_hours"])),
@@ -333,7 +358,22 @@ def cost_for_reading(cost: pd.DataFrame) -> pd.DataFrame:
                 "peak memory (GB)": number(float(r["peak_memory_gb"]), 1),
                 "device": r["device"],
             }
-            for r in cost.to_dict("records")
+            for r in known.to_dict("records")
+        ]
+    )
+
+
+def split_for_reading(split: pd.DataFrame) -> pd.DataFrame:
+    """Where the time went (`cost.split_table`), as a reader meets it: hours, and the share of all that is listed."""
+    whole = float(split["seconds"].sum())
+    return pd.DataFrame(
+        [
+            {
+                "what": r["what"],
+                "device-hours": number(float(r["seconds"]) / 3600, 3),
+                "share": f"{100 * float(r['seconds']) / whole:.0f} %" if whole else "–",
+            }
+            for r in split.to_dict("records")
         ]
     )
 
@@ -467,6 +507,22 @@ def source_records(run: Path) -> list[dict[str, Any]]:
     return records
 
 
+def replicate_data_table(run: Path) -> pd.DataFrame:
+    """The data of the replicates of a run folder: arm, title, kind, images, groups and what a group is, classes, licence."""
+    rows = []
+    for folder in sorted((run / "data").glob("replicate_*")):
+        facts = _facts(run, folder.name)
+        if facts:
+            rows.append(
+                {
+                    "arm": set_title(folder.name), "data set": facts.get("title", folder.name), "kind": data_kind(facts),
+                    "images": facts.get("images", ""), "groups": facts.get("groups", ""), "group is": facts.get("group_means", ""),
+                    "classes": len([name for name in facts.get("classes", ()) if name]), "licence": facts.get("licence", ""),
+                }
+            )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
 def target_data_table(run: Path) -> pd.DataFrame:
     """The data behind each target of a run folder: title, kind, people, scans, slices, spacing, licence."""
     rows = []
@@ -508,6 +564,26 @@ def showcase_table(showcase: pd.DataFrame) -> pd.DataFrame:
 
 
 # ------------------------------------------------------------------------------------------------------------- wording
+def source_title(name: str) -> str:
+    """The title of a source, or of one side of a claim ("mri-segmentation@size_0.1"); another name stays as it is."""
+    source, _, share = name.partition("@size_")
+    title = SOURCE_TITLES.get(source, source)
+    return f"{title}, {100 * float(share):g} % of the images" if share else title
+
+
+def contrast_title(name: str) -> str:
+    """A contrast of `factorial_table` in words: "MRI − natural"."""
+    known = {"selfsupervised": "self-supervised", " - ": " − "}
+    for raw, title in known.items():
+        name = name.replace(raw, title)
+    return re.sub(r"\bmri\b", "MRI", name)
+
+
+def set_title(name: str) -> str:
+    """A data set inside a sentence: "ms_patients" -> "MS patients"."""
+    return SET_TITLES.get(name, re.sub(r"\b(ms|mri)\b", lambda found: found[0].upper(), name.replace("_", " ")))
+
+
 def number(value: float, digits: int = 2) -> str:
     """A number for people: "0.62", with a true minus sign; "–" where it is not defined."""
     if not math.isfinite(value):
@@ -598,6 +674,7 @@ def comparison_tables(
         made["baselines"] = baselines_table(baselines)
     if run is not None:
         made["sources"] = source_data_table(source_records(run))
+        made["replicates"] = replicate_data_table(run)
         made["targets"] = target_data_table(run)
         made["showcase"] = showcase_table(read_showcase(run))
     return {name: table for name, table in made.items() if len(table)}
@@ -612,9 +689,8 @@ def read_table(path: Path) -> pd.DataFrame:
     """A table that `comparison_tables` made: means, limits and values as numbers, text as text (empty is "")."""
     frame = pd.read_csv(path, keep_default_na=False, dtype=str)
     for name in frame.columns:
-        if name in ("mean", "lower", "upper", "value", "hours", "planned_hours", "peak_memory_gb") or name.startswith(
-            "difference"
-        ):
+        numbers = ("mean", "lower", "upper", "value", "hours", "planned_hours", "peak_memory_gb", "seconds")
+        if name in numbers or name.startswith("difference"):
             frame[name] = pd.to_numeric(frame[name], errors="coerce")
         elif name in ("n", "seeds", "left_out", "n_train", "n_source", "runs", "samples"):
             frame[name] = frame[name].astype(int)
@@ -633,7 +709,8 @@ def leaks_for_reading(leaks: pd.DataFrame) -> pd.DataFrame:
     }
     rows = []
     for (a, b), part in leaks.groupby(["A", "B"], sort=False):
-        row = {"between": f"the parts of {a}" if a == b else f"{a} and {b}"}
+        first, second = set_title(str(a)), set_title(str(b))
+        row = {"between": f"the parts of {first}" if a == b else f"{first} and {second}"}
         for kind, title in titles.items():
             of = part[part["kind"] == kind]
             row[title] = f"{of['found'].astype(int).sum()} of {of['compared'].astype(int).sum():,}" if len(of) else ""
@@ -646,7 +723,8 @@ def leaks_for_reading(leaks: pd.DataFrame) -> pd.DataFrame:
 def planted_for_reading(planted: pd.DataFrame) -> pd.DataFrame:
     """planted.csv as a reader meets it: a row a disguise, a column a set: how many were found, and the least similarity."""
     cells = [f"{r.found} of {r.planted} (≥ {float(r.least):.2f})" for r in planted.itertuples()]
-    wide = planted.assign(cell=cells).pivot(index="disguise", columns="set", values="cell")
+    sets = [set_title(str(name)) for name in planted["set"]]
+    wide = planted.assign(cell=cells, set=sets).pivot(index="disguise", columns="set", values="cell")
     return wide.loc[planted["disguise"].unique()].rename_axis(None, axis=1).reset_index()
 
 

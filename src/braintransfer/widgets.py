@@ -13,12 +13,13 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
-from braintransfer import figures, interactive, tables
+from braintransfer import figures, interactive, overlaps, tables
 from braintransfer.errors import BadInput
 from braintransfer.figures.scores import accuracy_figure
-from braintransfer.interactive import LAYER_COLOURS, OVERLAPS, ShownScan
+from braintransfer.interactive import LAYER_COLOURS, ShownScan
+from braintransfer.overlaps import OVERLAPS
 from braintransfer.provenance import in_project
-from braintransfer.study import CLASSES, HEADLINE, HEADLINE_METRICS, SOURCES, TARGETS
+from braintransfer.study import CLASSES, DETECTED, HEADLINE, HEADLINE_METRICS, SOURCES, TARGETS
 from braintransfer.volumes import to_slices
 
 
@@ -26,7 +27,7 @@ class FinishedRun:
     """What the widgets show of a run folder, the reader's own or one that the book keeps.
 
     results: long form. kinds: target -> kind of data. scans: people whose licence lets their scan be shown, with what every
-    source predicts; empty where the run kept no networks. overlaps: `interactive.overlap_table`, maybe empty.
+    source predicts; empty where the run kept no networks. overlaps: `overlaps.count`, maybe empty.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -39,8 +40,9 @@ class FinishedRun:
         self.results = tables.read_results(self.folder / "results.csv")
         self.kinds = tables.target_kinds(self.folder)
         self.scans = interactive.shown_scans(self.folder, self.results, in_project("_build/predictions"))
-        kept = self.folder / "compare" / "overlap.csv"
-        self.overlaps = pd.read_csv(kept) if kept.is_file() else interactive.overlap_table(self.scans)
+        kept = self.folder / overlaps.FILE
+        predictions = in_project("_build/predictions")
+        self.overlaps = overlaps.read(kept) if kept.is_file() else overlaps.count(self.folder, predictions)
 
 
 def _panel(controls: Mapping[str, Any], draw: Callable[..., figures.Drawing]) -> ipywidgets.VBox:
@@ -189,25 +191,39 @@ def slice_figure(scan: ShownScan, place: int, reference: bool = True, a: str = "
 def overlap(run: FinishedRun) -> ipywidgets.VBox:
     """Lesion F1 of the same masks under stricter and stricter rules; a line stands at the rule that is chosen.
 
-    Controls: scan, asked (the overlap that a lesion needs to count as found, 0 to 1; 0 stands for one voxel).
+    Controls: who (a target's test people together, or one person), asked (the overlap that a lesion needs to count as found, 0 to
+    1; 0 stands for one voxel).
     """
     table = run.overlaps
     if not len(table):
         return _nothing("This run has no lesion counts by rule: they are made from networks that it kept.")
-    scan = ipywidgets.Dropdown(options=list(dict.fromkeys(table["scan"])), description="scan")
+    choices = []
+    for target in [t for t in DETECTED if (table["target"] == t).any()]:
+        own, title = table[table["target"] == target], tables.TARGET_TITLES[target]
+        n = own.loc[own["shown"] == overlaps.TESTED, "subject"].nunique()
+        choices += [(f"{title}: all {n} test people", (target, ""))] if n else []
+        choices += [(f"{title}: {s}", (target, s)) for s in sorted(own["subject"].unique())]
+    who = ipywidgets.Dropdown(options=choices, description="who")
     steps = [(f"{100 * o:.0f} %" if o > 0.001 else "one voxel", round(o, 2)) for o in OVERLAPS]
     asked = _slider("overlap", steps, 0.1)
 
-    def draw(scan: str, asked: float) -> figures.Drawing:
-        own = table[table["scan"] == scan]
-        drawing = interactive.overlap_figure(own)
+    def draw(who: tuple[str, str], asked: float) -> figures.Drawing:
+        target, subject = who
+        own = table[table["target"] == target]
+        drawing = interactive.overlap_figure(own, subject)
         with matplotlib.rc_context(figures.STYLE):
             drawing.figure.axes[0].axvline(100 * asked, color="#555555", linestyle="--", linewidth=1.2)
         here = own[np.isclose(own["overlap"], asked)]
-        counted = "; ".join(
-            f"{tables.SOURCE_TITLES[str(r['source'])]} {r['found']:.0f} of {r['lesions']:.0f} lesions, F1 {tables.number(r['f1'])}"
-            for r in here.to_dict("records")
-        )
-        return figures.Drawing(drawing.figure, drawing.caption, f"At {100 * asked:.0f} %: {counted}.")
+        if subject:
+            counted = [
+                f"{tables.SOURCE_TITLES[str(r['source'])]} {r['found']:.0f} of {r['lesions']:.0f} lesions, F1 {tables.number(r['f1'])}"
+                for r in here[here["subject"] == subject].to_dict("records")
+            ]
+        else:
+            counted = [
+                f"{tables.SOURCE_TITLES[str(r['source'])]} {', '.join(f'{title} {tables.number(r[name])}' for name, title in overlaps.RATES.items())}"
+                for r in overlaps.mean_rates(here, target).to_dict("records")
+            ]
+        return figures.Drawing(drawing.figure, drawing.caption, f"At {100 * asked:.0f} %: {'; '.join(counted)}.")
 
-    return _panel({"scan": scan, "asked": asked}, draw)
+    return _panel({"who": who, "asked": asked}, draw)

@@ -23,7 +23,7 @@ SHOWN = ("scratch", "imagenet", "mri-segmentation")
 
 
 def a_project(root: Path) -> Path:
-    """The book's prose and settings in an empty project, without reference results and without a run."""
+    """The book's prose and settings in an empty project, without the book's own run and without another."""
     shutil.copytree(ROOT / "book", root / "book", ignore=shutil.ignore_patterns("reference"))
     for name in ("_config.yml", "_toc.yml", "package.json", "package-lock.json"):
         shutil.copyfile(ROOT / name, root / name)
@@ -45,7 +45,9 @@ def an_executed_notebook(folder: Path, stage: str = "finetune") -> Path:
         nbformat.v4.new_markdown_cell("## Result"),
         code,
     ]
-    notebook = nbformat.v4.new_notebook(cells=cells, metadata={"papermill": {"parameters": {"seed": 0}}})
+    notebook = nbformat.v4.new_notebook(
+        cells=cells, metadata={"papermill": {"parameters": {"seed": 0}, "duration": 7.5}}
+    )
     nbformat.write(notebook, folder / f"{stage}.ipynb")
     manifest = {
         "status": "done",
@@ -85,13 +87,50 @@ def made_up_results() -> pd.DataFrame:
     return pd.DataFrame(rows)[list(study.RESULT_COLUMNS)]
 
 
+def with_everything(results: pd.DataFrame) -> pd.DataFrame:
+    """The results and further metrics of them, with classes and numbers that need much room: as many as a run has."""
+    rng = np.random.default_rng(1)
+    dice = results[results["metric"] == "dice"]
+    more = []
+    for metric in ("iou", "surface_dice_2mm", "volume_error_ml", "fp_volume_ml", "hd95_mm"):
+        scale = 100.0 if metric.endswith(("_ml", "_mm")) else 1.0
+        for class_ in ("", *study.CLASSES["anatomy"]):
+            rows = dice if not class_ else dice[dice["target"] == "anatomy"]
+            values = scale * rng.uniform(-1, 1, len(rows))
+            more.append(rows.assign(**{"metric": metric, "class": class_, "value": values}))
+    return pd.concat([results, *more], ignore_index=True)
+
+
+#: What `claims.evaluate` sums up, with a sentence of every kind.
+SUMMARY = {
+    "claim": "claim1",
+    "verdict": "inconclusive",
+    "reason": "a gate failed on stroke, ms",
+    "targets": {
+        "stroke": {
+            "verdict": "inconclusive",
+            "reason": "a gate failed on stroke",
+            "gates_failed": [
+                "assay: no source beats scratch at 0.025 / 7; nearest: imagenet (one-sided p = 0.032)",
+                "source_learned: did not learn its own task: natural-classification seed 0, natural-classification seed 1, "
+                "mri-segmentation@size_0.1 seed 1",
+                "null_contrast: not run",
+                "range: mean lesion_sensitivity 0.077, outside [0.15, 0.9]",
+                "min_subjects: 4 people, at least 12 wanted",
+            ],
+        },
+        "ms": {"verdict": "not_supported", "reason": "beyond the margin: mri-segmentation - imagenet on ms"},
+    },
+}
+
+
 def a_run(root: Path) -> Path:
     """A small made-up run of the demo: three sources, three targets, two executed notebooks."""
     run = root / "runs" / "demo"
     (run / "compare").mkdir(parents=True)
     results = made_up_results()
     results.to_csv(run / "results.csv", index=False)
-    for name, table in tables.comparison_tables(results).items():
+    for name, table in tables.comparison_tables(with_everything(results)).items():
         table.to_csv(run / "compare" / f"{name}.csv", index=False)
     contrast = {
         "claim": "claim1",
@@ -108,7 +147,10 @@ def a_run(root: Path) -> Path:
         "verdict": "illustration: the rule would say inconclusive",
         "gates": {"assay": {"passed": False, "reason": "made up"}},
     }
-    (run / "compare" / "claims.json").write_text(json.dumps([contrast]))
+    tenth = {**contrast, "claim": "claim3", "A": "mri-segmentation@size_0.1", "B": "natural-classification"}
+    (run / "compare" / "claims.json").write_text(json.dumps([contrast, tenth]))
+    illustrated = {**SUMMARY, "verdict": "illustration: the rule would say inconclusive"}
+    (run / "compare" / "claims_summary.json").write_text(json.dumps([illustrated]))
     (run / "run.json").write_text(json.dumps({"profile": "demo", "title": "Made up for a test", "simulated": True}))
     an_executed_notebook(run / "targets" / "main" / "stroke" / "imagenet")
     an_executed_notebook(run / "data" / "natural", "prepare")

@@ -15,9 +15,11 @@ from typing import Any
 
 import nbformat
 import pytest
-from made_up import a_project, a_run, an_executed_notebook, made_up_results
+from made_up import ROOT, SUMMARY, a_project, a_run, an_executed_notebook, made_up_results
 
-from braintransfer import book
+from braintransfer import book, tables
+from braintransfer.book import words
+from braintransfer.book.pages import PageMaker
 from braintransfer.errors import BadInput
 
 
@@ -107,6 +109,50 @@ def test_a_run_without_the_cells_of_the_answer_says_so(tmp_path: Path) -> None:
     book.assemble(root, book.find_runs(root, None, True), root / "_build" / "source")
     page = (root / "_build" / "source" / "index.md").read_text(encoding="utf-8")
     assert "does not hold the cells" in page and "No run yet" not in page
+
+
+@pytest.mark.parametrize(
+    ("verdict", "simulated", "heading", "sentence"),
+    [
+        ("inconclusive", False, "What this run can say", "The rules decide **none of the three claims** from this run: claim 1 inconclusive"),
+        ("not_supported", False, "The answer", "What the rules say: claim 1 not supported"),
+        ("illustration: the rule would say supported", True, "What this run can say", "none of the three claims gets a verdict"),
+    ],
+)  # fmt: skip
+def test_an_answer_is_announced_only_where_the_rules_decide(
+    tmp_path: Path, verdict: str, simulated: bool, heading: str, sentence: str
+) -> None:
+    root = a_project(tmp_path)
+    run = a_run(root)
+    (run / "compare" / "claims_summary.json").write_text(json.dumps([{"claim": "claim1", "verdict": verdict}]))
+    (run / "run.json").write_text(json.dumps({"profile": "demo", "simulated": simulated}))
+    (found,) = book.find_runs(root, "demo", True)
+    page = PageMaker(root, root / "_build" / "source", [found]).environment.get_template("templates/index.md")
+    text = page.render(first=found, partial=found, overview="", proven=False, claims_page=True)
+    assert re.findall(r"^## (.*)", text, re.M)[0] == heading and sentence in text
+    fresh = page.render(first=None, partial=None, overview="", proven=False, claims_page=False)
+    assert "## No answer yet" in fresh
+
+
+def test_the_reasons_of_the_rules_are_said_in_titles() -> None:
+    shown = words.claims_summary([SUMMARY])
+    assert shown is not None
+    said = " ".join(shown.to_numpy().ravel())
+    for raw in ("_", "@", "scratch:", "imagenet", "mri-", "natural-", "assay", "min subjects", "stroke,", " ms"):
+        assert raw not in said, raw
+    assert shown["claim, on"].tolist() == ["1, all its targets", "1, stroke lesions", "1, MS lesions"]
+    for sentence in (
+        "a gate failed on stroke lesions, MS lesions",
+        "pre-training helps: no source beats random weights (scratch) at 0.025 / 7; nearest: ImageNet (one-sided p = 0.032)",
+        "natural · classification (seeds 0, 1), MRI · segmentation, 10 % of the images (seed 1)",
+        "null check: not run; room for differences: mean lesion sensitivity 0.077, outside [0.15, 0.9]",
+        "beyond the margin: MRI · segmentation − ImageNet on MS lesions",
+    ):
+        assert sentence in said
+    kept = tables.read_json(ROOT / "book" / "reference" / "open_cut" / "compare" / "claims_summary.json", [])
+    assert not re.search(r"_|@|(?:mri|natural)-\w|imagenet|selfsupervised", words.claims_summary(kept).to_csv())  # type: ignore[union-attr]
+    gates = {gate.partition(":")[0] for c in kept for t in c["targets"].values() for gate in t["gates_failed"]}
+    assert gates and gates <= set(words.GATES)
 
 
 def test_real_results_come_before_simulated_ones(tmp_path: Path) -> None:
@@ -207,6 +253,36 @@ def test_every_picture_has_an_alternative_text_that_says_something(html: Path) -
             seen += 1
             assert len(alt) > 20 and not re.search(r"\.(png|svg)$", alt), (path, alt)
     assert seen > 8
+
+
+def test_no_raw_name_stands_on_the_page_of_the_claims(html: Path) -> None:
+    text = (html / "results" / "demo" / "claims.html").read_text(encoding="utf-8")
+    article = re.sub(r"<[^>]*>", " ", re.search(r'<article class="bd-article">(.*?)</article>', text, re.S)[1])  # type: ignore[index]
+    assert "MRI · segmentation, 10 % of the images" in article
+    for raw in (
+        "mri-segmentation",
+        "natural-classification",
+        "imagenet",
+        "lesion_",
+        "source_learned",
+        "assay",
+        "@size",
+    ):
+        assert raw not in article, raw
+
+
+def test_a_run_is_never_called_what_a_mask_is_called(html: Path) -> None:
+    """ "Reference" is the right mask; the run that comes with the book is its own run."""
+    for path in own_pages(html):
+        text = re.sub(r"<[^>]*>", " ", path.read_text(encoding="utf-8"))
+        assert not re.search(r"\breference[- ](run|study|scores)\b", text, re.I), path
+    (kept,) = (run for run in book.find_runs(ROOT, None, True) if run.slug == "reference-open-cut")
+    assert kept.title.startswith("The book's own run: ")
+
+
+def test_the_page_of_costs_says_where_the_time_went(html: Path) -> None:
+    text = (html / "results" / "demo" / "cost.html").read_text(encoding="utf-8")
+    assert "Where the time went" in text and "everything else: start of kernels" in text
 
 
 def test_figures_and_tables_are_numbered(html: Path) -> None:

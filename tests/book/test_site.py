@@ -98,6 +98,46 @@ def test_every_page_opens_cleanly_on_screen_and_phone_in_light_and_dark(html: Pa
     assert found == {}
 
 
+#: Of each table on a page: whether it is wider than its place, and whether it says so there.
+TABLES = (
+    "[...document.querySelectorAll('.pst-scrollable-table-container')].filter((b) => b.offsetHeight).map((b) => "
+    "[b.scrollWidth > b.clientWidth + 1, (b.querySelector('.wide-hint') ?? b.parentElement.querySelector(':scope > .wide-hint'))?.offsetHeight > 0, "
+    "b.querySelector('table').classList.contains('numbers'), b.tabIndex])"
+)
+
+
+def test_tables_of_results_fit_a_screen_and_a_wider_one_says_that_it_goes_on(html: Path, browser: Chromium) -> None:
+    wide = {1280: 0, 390: 0}
+    for page in own_pages(html):
+        if "wide" not in page.read_text(encoding="utf-8"):
+            continue
+        browser.open(page, 1280)
+        for width in (1280, 390, 1280):
+            shown_as(browser, width, "light")
+            browser.run("new Promise((done) => requestAnimationFrame(() => setTimeout(done, 50)))")
+            for scrolls, says, numbers, tab in browser.run(TABLES):
+                assert scrolls == says == (tab == 0), (page, width)
+                own = "results" in page.parts
+                assert not (scrolls and numbers and own and width == 1280), f"{page}: numbers are cut at {width}"
+                wide[width] += scrolls
+    assert (
+        wide[390] > 5
+        and (html / "results" / "demo" / "anatomy.html").read_text(encoding="utf-8").count("part 3 of") == 2
+    )
+
+
+def test_no_table_leaves_its_sheet_of_paper(html: Path, browser: Chromium) -> None:
+    for name in ("anatomy", "stroke", "claims", "detection"):
+        browser.open(html / "results" / "demo" / f"{name}.html", 673)  # A4 between its margins
+        browser.ask("Emulation.setEmulatedMedia", media="print")
+        over = browser.run(
+            "[...document.querySelectorAll('.bd-article table')].map((t) => t.getBoundingClientRect().right - "
+            "document.querySelector('.bd-article').getBoundingClientRect().right).filter((over) => over > 1)"
+        )
+        assert over == [], name
+        assert browser.run("[...document.querySelectorAll('.wide-hint')].filter((p) => p.offsetHeight).length") == 0
+
+
 def test_the_search_finds_the_page(html: Path, browser: Chromium) -> None:
     page = html / "search.html"
     browser.open(page)

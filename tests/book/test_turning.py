@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from browser import Chromium
-from made_up import ROOT, SHOWN, a_scan, made_up_results
+from made_up import ROOT, SHOWN, a_project, a_scan, made_up_results
 from PIL import Image
 
-from braintransfer import evaluate, figures, interactive, metrics, tables, volumes
+from braintransfer import book, evaluate, figures, finetune, interactive, metrics, pack, predict, tables, volumes
+from braintransfer import overlaps as counting
 from braintransfer.book.javascript import fetch_niivue
+from braintransfer.book.pages import PageMaker
 from braintransfer.interactive import ShownScan
+from braintransfer.machine import Machine
+from braintransfer.provenance import write_manifest, write_table
 from braintransfer.store import open_store
 
 PAGE = "results/demo/turn.html"
@@ -156,26 +162,58 @@ def test_the_viewer_draws_and_moves(html: Path, browser: Chromium) -> None:
     nothing_wrong(browser)
 
 
-def test_a_stricter_rule_finds_no_more_lesions(html: Path, browser: Chromium) -> None:
-    assert start(browser, html / PAGE, "detection") == "live"
-    cells = f"[...{stage('detection')}.querySelectorAll('tbody tr')].map((r) => [r.dataset.source, r.cells[1].textContent, r.cells[3].textContent])"
-    data = data_of(html, PAGE, "detection")
+def counts_shown(browser: Chromium, half: str) -> list[list[str]]:
+    """The rows of one half of the overlap figure: a source and its cells."""
+    rows = f"{stage('detection')}.querySelectorAll('[data-half={half}] tbody tr')"
+    found = browser.run(
+        f"[...{rows}].map((r) => [r.dataset.source, ...[...r.cells].slice(1).map((c) => c.textContent)])"
+    )
+    return list(found)
 
-    def check(k: int) -> list[int]:
-        found = []
-        for source, lesions, f1 in browser.run(cells):
-            row = data["scans"][0]["rows"][source]
-            assert lesions == f"{row['found'][k]} of {row['lesions'][k]}".replace(".0", "")
-            assert f1 == ("–" if row["f1"][k] is None else f"{row['f1'][k]:.2f}")
-            found.append(row["found"][k])
-        return found
+
+def said(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def test_a_stricter_rule_finds_no_more_lesions(html: Path, browser: Chromium) -> None:
+    """In one person, and in the mean over all test people beside it; both follow the one slider."""
+    assert start(browser, html / PAGE, "detection") == "live"
+    data = data_of(html, PAGE, "detection")
+    (target,) = data["targets"]
+    person = target["people"][target["first"]]
+
+    def check(k: int) -> tuple[list[int], list[float]]:
+        for source, lesions, _, f1 in counts_shown(browser, "one"):
+            row = person["rows"][source]
+            assert lesions == f"{row['found'][k]} of {row['lesions']}" and f1 == said(row["f1"][k])
+        for source, f1, sensitivity, _ in counts_shown(browser, "all"):
+            mean = target["means"][source]
+            assert f1.startswith(said(mean["f1"][k])) and sensitivity.startswith(said(mean["sensitivity"][k]))
+        assert len(counts_shown(browser, "all")) == len(counts_shown(browser, "one")) == len(SHOWN)
+        return (
+            [row["found"][k] for row in person["rows"].values()],
+            [mean["sensitivity"][k] for mean in target["means"].values()],
+        )
 
     at_ten = check(data["overlaps"].index(0.1))
+    heading = f"{stage('detection')}.querySelector('[data-half=all] .turn-heading').textContent"
+    assert browser.run(heading) == f"All {target['n']} test people: mean lesion F1"
     browser.run(f"{stage('detection')}.querySelector('input[type=range]').focus()")
     for _ in range(5):
         browser.press("ArrowRight")
     stricter = check(data["overlaps"].index(0.35))
-    assert all(b <= a for a, b in zip(at_ten, stricter, strict=True))
+    assert all(b <= a for a, b in zip(at_ten[0], stricter[0], strict=True))
+    assert all(b <= a for a, b in zip(at_ten[1], stricter[1], strict=True))
+    other = next(p["name"] for p in target["people"] if p["name"] != person["name"])
+    choose(browser, "detection", "One person", other)
+    assert other in browser.run(f"{stage('detection')}.querySelector('[data-half=one]').textContent")
+    drawn = f"{stage('detection')}.querySelector('[data-half=all] polyline').getAttribute('points')"
+    means = next(iter(target["means"].values()))
+    for rate in ("sensitivity", "f1"):
+        choose(browser, "detection", "Drawn", rate)
+        shown = [round((206 - float(point.partition(",")[2])) / 198, 2) for point in browser.run(drawn).split()]
+        expected = [round(v, 2) for v in means[rate] if v is not None]
+        assert np.allclose(shown, expected, atol=0.011), rate
     nothing_wrong(browser)
 
 
@@ -262,12 +300,93 @@ def test_only_volumes_whose_licence_allows_it_are_shown(tmp_path: Path) -> None:
     for publish in ("numbers", "pictures"):
         a_scan(tmp_path / publish, publish)
         assert interactive.shown_scans(tmp_path / publish, made_up_results(), tmp_path / "cache") == []
+    counted = counting.count(tmp_path / "numbers", tmp_path / "cache")
+    assert len(counted), "counts are numbers, which every licence allows"
 
 
 def test_volumes_are_small(html: Path) -> None:
     scans = [scan["file"] for scan in data_of(html, PAGE, "slices")["scans"]]
     assert scans and sum((html / "turn" / file).stat().st_size for file in scans) < LIMIT
     assert (html / PAGE).stat().st_size < LIMIT / 4
+
+
+def overlaps(html: Path) -> pd.DataFrame:
+    """The table behind the overlap figure, as the book counted it."""
+    root = html.parents[1]
+    return counting.count(root / "runs" / "demo", root / "_build" / "predictions")
+
+
+def test_every_test_person_stands_behind_the_means_and_is_scored_as_in_the_study(html: Path) -> None:
+    """At the study's own rule each person's rates are those that fine-tuning writes; a mean leaves out who has none."""
+    run = html.parents[1] / "runs" / "demo"
+    store = open_store(run / "data" / "ms")
+    people = store.subjects("test", 0)
+    table = overlaps(html)
+    assert len(people) > 1 and sorted(table["subject"].unique()) == people
+    assert set(table["source"]) == set(SHOWN) and table["overlap"].nunique() == len(counting.OVERLAPS)
+    names = {"lesion_f1": "f1", "lesion_sensitivity": "sensitivity", "lesion_precision": "precision"}
+    each = counting.rates(table).set_index(["source", "overlap", "subject"])
+    means = counting.mean_rates(table, "ms").set_index(["source", "overlap"])
+    for source in SHOWN:
+        with store.final_scoring():
+            network = predict.read_network(run, source, "ms").network
+            scores = finetune.score_people(network, "ms", store, people, Machine()).scores
+        for metric, name in names.items():
+            written = scores[scores["metric"] == metric].set_index("subject")["value"]
+            ours = each.loc[(source, 0.1), name]
+            assert np.allclose(ours.loc[people], written.loc[people], equal_nan=True), (source, metric)
+            mean, n = means.loc[(source, 0.1), [name, f"n_{name}"]]
+            assert n == written.notna().sum() and (n == 0 or np.isclose(mean, written.mean()))
+
+
+def test_kept_counts_read_as_they_were_counted(html: Path, tmp_path: Path) -> None:
+    table = overlaps(html)
+    write_table(tmp_path / counting.FILE, table)
+    read = counting.read(tmp_path / counting.FILE)
+    pd.testing.assert_frame_equal(read, table, check_dtype=False, rtol=1e-5)
+    assert interactive.detection(read) == interactive.detection(table)
+
+
+def test_counts_travel_with_a_packed_run_though_its_networks_do_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = a_project(tmp_path / "here")
+    shutil.copyfile(ROOT / "notebooks" / "profiles" / "demo.yaml", root / "notebooks" / "profiles" / "demo.yaml")
+    monkeypatch.chdir(root)
+    run, there = root / "runs" / "demo", tmp_path / "there" / "demo"
+    a_scan(run)
+    (run / "machine.json").write_text("{}")
+    for source in SHOWN:
+        row = run / "targets" / "main" / "ms" / source / "fold-0" / "seed-0"
+        write_manifest(row, stage="finetune", key="k", parameters={}, code="c", inputs={})
+    before = counting.count(run, tmp_path / "cache")
+    pack.pack(run, tmp_path / "demo.zip", lambda line: None)
+    shutil.copytree(run / "data", there / "data")
+    pack.unpack(tmp_path / "demo.zip", there, lambda line: None)
+    assert not list(there.rglob("network.safetensors"))
+    after = counting.count(there, tmp_path / "no-cache")
+    assert len(after) == len(before) > 0
+    pd.testing.assert_frame_equal(after, before, check_dtype=False, rtol=1e-5)
+    assert interactive.shown_scans(there, made_up_results(), tmp_path / "no-cache") == []
+    # another network in its place: what was counted of the old one is not taken for it
+    row = run / "targets" / "main" / "ms" / "scratch" / "fold-0" / "seed-0"
+    shutil.copyfile(
+        row.parents[2] / "imagenet" / "fold-0" / "seed-0" / "network.safetensors", row / "network.safetensors"
+    )
+    anew = counting.count(run, tmp_path / "cache").set_index("source")[list(counting.COUNTS)]
+    assert anew.loc["scratch"].to_numpy().tolist() == anew.loc["imagenet"].to_numpy().tolist()
+    assert before.set_index("source").loc["scratch", "predicted"].tolist() != anew.loc["scratch", "predicted"].tolist()
+
+
+def test_a_run_of_one_rule_says_that_there_is_nothing_to_slide(tmp_path: Path) -> None:
+    root = a_project(tmp_path)
+    run = root / "runs" / "demo"
+    (run / "compare").mkdir(parents=True)
+    made_up_results().to_csv(run / "results.csv", index=False)
+    (found,) = book.find_runs(root, None, True)
+    PageMaker(root, root / "_build" / "source", [found]).run_pages(found)
+    page = (root / "_build" / "source" / "results" / "demo" / "turn.md").read_text(encoding="utf-8")
+    assert "by one rule only, an overlap of 10 %" in page and "turn/detection.html" not in page
 
 
 def test_the_curve_is_that_of_the_masks(html: Path, scan: ShownScan) -> None:
@@ -279,7 +398,8 @@ def test_the_curve_is_that_of_the_masks(html: Path, scan: ShownScan) -> None:
     shape = np.array(scan.image.shape)[:, None, None, None]
     inside = ((places >= 0) & (places < shape)).all(axis=0)
     x, y, z = np.clip(places, 0, shape - 1)
-    table = interactive.overlap_table([scan])
+    table = overlaps(html)
+    table = table[table["scan"] == scan.subject]
     for source, mask in scan.predictions.items():
         rule = metrics.detect_lesions((mask[x, y, z] > 0) & inside, truth > 0, (2.0, 2.0, 2.0))
         row = table[(table["source"] == source) & (table["overlap"] == 0.1)].iloc[0]

@@ -59,8 +59,8 @@ def test_the_study_runs_and_the_units_hold_with_these_versions(which: str, tmp_p
         (tmp_path / "lowest.txt").write_text("\n".join(lowest()) + "\n", encoding="utf-8")
     project = tmp_path / "project"  # where the build may leave its traces
     shutil.copytree(ROOT, project, ignore=shutil.ignore_patterns(*NOT_COPIED))
-    asked = ["-c", constraints] if constraints else []
-    install = [python, "-m", "pip", "install", "-q", *asked, "-e", f"{project}[test]"]
+    asked = ["-c", str(constraints)] if constraints else []
+    install = [str(python), "-m", "pip", "install", "-q", *asked, "-e", f"{project}[test]"]
     done = subprocess.run(install, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
 

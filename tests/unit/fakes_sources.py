@@ -223,6 +223,24 @@ def neurite_oasis_2d(root: Path) -> Path:
     return folder
 
 
+def malf_source(root: Path) -> Path:
+    """Three people, one scanned twice, in slices of 1 mm that are coarse inside; the merged labels are read, not all structures."""
+    folder = root / "malf"
+    shape = (SHAPE[0], SHAPE[1], 160)
+    turned = np.diag([-SPACING, SPACING, 1.0, 1.0])  # LAS
+    turned[:3, 3] = [SPACING * (shape[0] - 1) / 2, -SPACING * shape[1] / 2, -shape[2] / 2]
+    lines = ["scan\tsubject\tsex\tage"]
+    people = [("1000", "OAS1_0061"), ("1003", "OAS1_0101"), ("1023", "OAS1_0101"), ("1128", "OAS1_0083")]
+    for seed, (scan, person) in enumerate(people):
+        t1, labels, brain = fakes.head(shape, seed)
+        for kind, data in (("SS", t1), ("classified", labels), ("mask", brain.astype(np.uint8))):
+            fakes.save(folder / f"{scan}_{kind}.nii.gz", data[::-1], turned)
+        decoy(folder / f"{scan}_glm.nii.gz")
+        lines.append(f"{scan}\t{person}\tF\t20")
+    (folder / "participants.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
 def nfbs(root: Path) -> Path:
     folder = root / "NFBS_Dataset"
     for seed, person in enumerate(("A00028185", "A00028352", "A00032875")):
@@ -314,6 +332,10 @@ SOURCES = {
     ),
     "brats2021": Fake(brats2021, frozenset({f"BraTS2021_{k:05d}" for k in (0, 2, 3)}), 24, SHOWS, True),
     "brats2023": Fake(brats2023, frozenset({f"BraTS-GLI-{k:05d}" for k in (0, 2, 5)}), 32, SHOWS, True),
+    # turned as the others are; with fifty times their voxels it is turned in no test
+    "malf_source": Fake(
+        malf_source, frozenset({"OAS1_0061", "OAS1_0083", "OAS1_0101"}), 330, frozenset({""}), True, axes=False
+    ),
     "neurite_oasis": Fake(neurite_oasis, frozenset({f"OAS1_{k:04d}" for k in (1, 2, 5)}), 24, frozenset({""}), True),
     "neurite_oasis_2d": Fake(
         neurite_oasis_2d, frozenset({f"OAS1_{k:04d}" for k in (1, 2, 5)}), 3, frozenset({""}), True, axes=False

@@ -10,13 +10,13 @@ import pytest
 import torch
 from test_baselines import lesion_store
 
-from braintransfer import finetune, pretrain, study
+from braintransfer import compare, finetune, pretrain, study
 from braintransfer.errors import BadInput
 from braintransfer.machine import FILE
 from braintransfer.network import build_unet, digest
 from braintransfer.pretext import contrastive_loss, retrieved
 from braintransfer.provenance import atomic_write_json, read_manifest, write_manifest
-from braintransfer.settings import FinetuneSettings, PretrainSettings
+from braintransfer.settings import CompareSettings, FinetuneSettings, PretrainSettings
 from braintransfer.store import StoreWriter, open_store
 from braintransfer.transfer import add_decoder, encoder_state, load_encoder, match_moments, start_from
 
@@ -195,3 +195,17 @@ def test_fewer_pictures_are_a_part_of_all_and_are_counted(run: Path) -> None:
     assert half["n_images"] == 4
     assert set(pretrain.training_rows(store, 4, 0)) < set(pretrain.training_rows(store, 0, 0))
     assert (read_manifest(run / "sources" / "main" / "natural-segmentation" / "seed-0") or {})["n_images"] == 8
+
+
+def test_a_replicate_says_how_many_pictures_it_was_trained_on_and_whether_it_learned(run: Path) -> None:
+    arm, source = "replicate_squares", "natural-segmentation"
+    for images, used in ((0, 8), (5, 5)):
+        settings = pretraining(run, arm, dataset=arm, images=images)
+        row = pretrain.pretrain("segmentation", settings)[0]
+        assert row.manifest["n_images"] == used
+    pretrain.finish_source("segmentation", settings, [row])
+    finetune.finetune(finetuning(run, arm, source))
+    asked = CompareSettings(read_from=str(run), write_to=str(run), cells=[f"stroke:{source}:{arm}"])
+    assert set(compare.read_cell(asked, "stroke", source, arm)["n_source"]) == {5}
+    figures = compare.learned(asked, [("stroke", source, arm)])[f"{arm}/{source}"][0]
+    assert {"dice", "all_foreground", "learned"} <= set(figures)

@@ -85,10 +85,11 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, 
     monkeypatch.setattr(module, "code_hash", lambda notebook: "code")
     monkeypatch.setattr(module, "PLANTED", 1)
 
-    def search(made: dict[str, Made]) -> Any:
+    def search(made: dict[str, Made], **parameters: Any) -> Any:
         for name, data in made.items():
             data.write(tmp_path, name)
-        return audit(AuditSettings(read_from=str(tmp_path), write_to=str(tmp_path)), lambda line: None)
+        settings = AuditSettings(read_from=str(tmp_path), write_to=str(tmp_path), **parameters)
+        return audit(settings, lambda line: None)
 
     return search
 
@@ -130,7 +131,7 @@ def test_clean_data_pass_and_every_promise_was_looked_at(run: Any, tmp_path: Pat
     manifest = read_manifest(tmp_path / "audit")
     assert manifest is not None and set(manifest["inputs"]) == {f"data/{name}" for name in world()}
     shown = tables.leaks_for_reading(pd.read_csv(tmp_path / "audit" / "leaks.csv", keep_default_na=False))
-    assert list(shown["between"][:2]) == ["the parts of mri", "the parts of natural"]
+    assert list(shown["between"][:2]) == ["the parts of MRI slices", "the parts of natural pictures"]
 
 
 def test_without_data_there_is_nothing_to_audit(tmp_path: Path) -> None:
@@ -277,6 +278,25 @@ def test_the_same_backgrounds_in_two_targets_are_listed_with_the_reason(run: Any
     assert across.loc["subject", "found"] == 6 and across.loc["picture", "found"] > 40
     assert set(across.loc[["subject", "picture"], "verdict"]) == {"allowed"}
     assert across.loc["picture", "why"] == "no network of one target is tested on another"
+
+
+def test_people_of_a_source_in_a_target_that_it_never_meets_are_listed_with_the_reason(
+    run: Any, tmp_path: Path
+) -> None:
+    def shared() -> dict[str, Made]:
+        made = {**world("stroke", "ms"), "replicate_heads": copy.deepcopy(target(10))}
+        made["replicate_heads"].role, made["replicate_heads"].target = "source", ""
+        made["replicate_heads"].splits = {"train": [f"p-{k}" for k in range(5)], "validation": ["p-5"], "dropped": []}
+        return made
+
+    table = run(shared(), only_for={"replicate_heads": ["ms"]}).leaks
+    across = table[(table["A"] == "replicate_heads") & (table["B"] == "stroke")].set_index("kind")
+    assert across.loc["subject", "found"] == 6 and set(across.loc[["subject", "picture"], "verdict"]) == {"allowed"}
+    assert across.loc["subject", "why"] == "replicate_heads is fine-tuned on ms only"
+    assert set(table.loc[table["B"] == "ms", "verdict"]) == {"apart"}
+    for only_for in ({}, {"replicate_heads": ["ms", "stroke"]}, {"mri": ["ms"]}):
+        with pytest.raises(BadInput, match="leak of a subject: replicate_heads p-0"):
+            run(shared(), only_for=only_for)
 
 
 def test_a_few_people_twice_in_a_source_without_names_are_listed_and_many_stop_the_run(

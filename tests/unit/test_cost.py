@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from braintransfer import cost, plan
+from braintransfer import cost, plan, tables
 from braintransfer.provenance import write_manifest
 from braintransfer.settings import Profile, profile_names, read_profile
 
@@ -63,6 +63,44 @@ def test_what_a_run_took_is_added_up_once_and_stands_beside_what_was_planned(tmp
     assert (row["stage"], row["arm"], row["runs"], row["hours"], row["samples"]) == ("pretrain", "main", 2, 1.0, 20)
     assert row["planned_hours"] == 2.0
     assert cost.cost_table(tmp_path)["planned_hours"].isna().all()
+
+
+def a_finetuning(run: Path, took: float | None, **seconds: float) -> None:
+    """A cell of two trainings, each of these seconds; took: those of its notebook."""
+    cell = run / "targets" / "main" / "ms" / "scratch"
+    for folder in (cell / "fold-0" / "seed-0", cell / "fold-0" / "seed-1", cell):
+        write_manifest(folder, stage="finetune", key="k", parameters={}, code="c", inputs={}, outputs=[], **seconds)
+    if took is not None:
+        executed = {"cells": [], "metadata": {"papermill": {"duration": took}}}
+        (cell / "finetune.ipynb").write_text(json.dumps(executed), encoding="utf-8")
+
+
+def split_of(run: Path) -> dict[str, float]:
+    split = cost.split_table(cost.manifests(run), cost.walls(run))
+    return dict(zip(split["what"], split["seconds"], strict=True))
+
+
+def test_the_parts_of_a_run_add_up_to_its_time_and_each_second_is_counted_once(tmp_path: Path) -> None:
+    a_finetuning(tmp_path, 260.0, seconds=100.0, seconds_training=60.0, seconds_scoring=30.0)
+    write_manifest(
+        tmp_path / "data" / "ms", stage="prepare", key="k", parameters={}, code="c", inputs={}, outputs=[], seconds=7.0
+    )
+    found = split_of(tmp_path)
+    assert found["fine-tuning: training steps"] == 120.0 and found["fine-tuning: scoring the test people"] == 60.0
+    assert found["fine-tuning: reading scans and weights, writing"] == 20.0 and found["preparing the data"] == 7.0
+    assert found[cost.ELSE] == 60.0, "what the notebook took beyond its two trainings"
+    assert sum(found.values()) == 260.0 + 7.0
+    shown = tables.split_for_reading(cost.split_table(cost.manifests(tmp_path), cost.walls(tmp_path)))
+    assert shown.loc[shown["what"] == "fine-tuning: training steps", "share"].item() == "45 %"
+
+
+def test_what_was_not_recorded_has_no_row(tmp_path: Path) -> None:
+    a_finetuning(tmp_path / "kept", None, seconds=100.0, seconds_training=60.0)
+    found = split_of(tmp_path / "kept")
+    assert cost.ELSE not in found and "fine-tuning: scoring the test people" not in found
+    assert found["fine-tuning: reading scans and weights, writing"] == 80.0
+    a_finetuning(tmp_path / "resumed", 50.0, seconds=100.0, seconds_training=60.0)
+    assert cost.ELSE not in split_of(tmp_path / "resumed"), "its notebook ran only the last part"
 
 
 def test_a_plan_grows_with_what_is_planned_and_takes_the_rate_of_the_run(tmp_path: Path) -> None:

@@ -223,6 +223,40 @@ def test_without_a_network_a_mirror_serves(tmp_path: Path, served: Served) -> No
     assert wrong.exit_code == 2 and "md5 is" in wrong.output and not (root / "pets").exists()
 
 
+def test_a_file_whose_address_ends_in_a_number_has_its_owners_name(tmp_path: Path, served: Served) -> None:
+    root = pets(tmp_path / "data", served.folder, served.address)
+    recipe = root / "recipes" / "pets.yaml"
+    values = yaml.safe_load(recipe.read_text(encoding="utf-8"))
+    (served.folder / "files").mkdir()
+    for number, file in enumerate(values["access"]["files"]):
+        name = file["url"].rpartition("/")[2]
+        shutil.move(served.folder / name, served.folder / "files" / str(number))
+        file |= {"url": f"{served.address}/files/{number}", "name": f"owner_{name}"}
+    recipe.write_text(yaml.safe_dump(values), encoding="utf-8")
+    result = door("get", "pets", "--data", str(root))
+    assert result.exit_code == 0 and "owner_images.tar.gz: checksum is right" in result.output
+    shutil.rmtree(root / "pets")
+    # a browser saves it under that name
+    mirror = tmp_path / "mirror"
+    mirror.mkdir()
+    for number, name in enumerate(("images", "annotations")):
+        assert (
+            f"put owner_{name}.tar.gz there" in door("get", "pets", "--data", str(root), "--mirror", str(mirror)).output
+        )
+        shutil.copy(served.folder / "files" / str(number), mirror / f"owner_{name}.tar.gz")
+    assert door("get", "pets", "--data", str(root), "--mirror", str(mirror)).exit_code == 0
+    values["access"]["files"][0]["name"] = "../elsewhere.tar.gz"
+    recipe.write_text(yaml.safe_dump(values), encoding="utf-8")
+    refused = door("get", "pets", "--data", str(root))
+    assert refused.exit_code == 2 and "name of a file" in refused.output
+
+
+def test_downloads_that_figshare_numbers_all_say_their_names() -> None:
+    for recipe in every_recipe():
+        for file in recipe.access.files:
+            assert "." in file.file_name, f"{recipe.name}: {file.url} says no name; give `name`"
+
+
 def test_an_archive_that_grows_too_much_is_refused_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -64,6 +64,38 @@ def test_the_alternative_text_holds_the_numbers(results: pd.DataFrame) -> None:
     assert said in figures.overview_figure(results, KINDS).alt
 
 
+def test_the_first_pages_picture_explains_its_own_words(results: pd.DataFrame) -> None:
+    """What the book explains only later is said in the caption: sources, tasks, scores, seeds, interval, lines."""
+    rows = [{"target": t, "baseline": "ceiling", "subject": "p", "metric": study.HEADLINE[t], "class": "", "value": 0.9}
+            for t in study.TARGETS]  # fmt: skip
+    caption = figures.overview_figure(results, KINDS, tables.baselines_table(pd.DataFrame(rows))).caption
+    for word, meaning in (
+        ("random weights", "starting from different sources"), ("classification", "name what a picture shows"),
+        ("segmentation", "outline it"), ("self-supervised", "restore damaged pictures"), ("Dice", "1 where both are equal"),
+        ("seeds", "repetitions with other random numbers"), ("95 % interval", "hold the true mean in 95 of 100"),
+        ("dashed", "the best score that the grid"),
+    ):  # fmt: skip
+        assert word in caption and meaning in caption, word
+    assert "ceiling" not in caption and "prior map" not in caption and "fine-tuning" not in caption
+
+
+RAW = ("mri-", "natural-", "selfsupervised", "imagenet", "claim1", "_", "@")
+
+
+def test_no_raw_name_stands_in_a_figure_of_the_claims(results: pd.DataFrame) -> None:
+    contrast = {"claim": "claim1", "target": "ms", "A": "mri-segmentation@size_0.1", "B": "imagenet",
+                "estimate": 0.1, "lower": 0.0, "upper": 0.2, "margin": 0.05}  # fmt: skip
+    drawing = figures.claims_figure([contrast], KINDS)
+    labels = [t.get_text() for t in drawing.figure.axes[0].get_yticklabels()]
+    assert labels == ["claim 1, MS: MRI · segm., 10 % − ImageNet"]
+    choices = pd.DataFrame(
+        [{"claim": "claim1", "target": t, "verdict": "inconclusive", "planned": True} for t in ("all", "ms")]
+    )
+    labels += [t.get_text() for t in figures.robustness_figure(choices, KINDS).figure.axes[0].get_yticklabels()]
+    assert labels[1:] == ["claim 1, all targets", "claim 1, MS lesions"]
+    assert not [label for label in labels if any(raw in label for raw in RAW)]
+
+
 def test_every_source_has_its_own_colour_and_its_domains_hue() -> None:
     assert set(figures.COLOURS) == set(study.SOURCES)
     for source, colour in figures.COLOURS.items():

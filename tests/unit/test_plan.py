@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
+import fakes
 import pytest
+from click.testing import CliRunner
 
 from braintransfer import study
+from braintransfer.cli import main
 from braintransfer.errors import BadInput
 from braintransfer.plan import cells_of, parse_cells, stages
-from braintransfer.settings import profile_names, read_profile
+from braintransfer.provenance import project_root
+from braintransfer.settings import Profile, profile_names, read_profile
 
 
 def test_there_are_eight_sources_three_targets_and_24_cells() -> None:
@@ -74,6 +81,51 @@ def test_the_tasks_of_a_domain_are_trained_alike_on_the_same_images() -> None:
     for domain in study.DOMAINS:
         same = [s for s in made if s.parameters["domain"] == domain]
         assert len(same) == 3 and all(s.parameters == same[0].parameters and s.after == same[0].after for s in same)
+
+
+def replicates(**images: int) -> Profile:
+    """The tiny profile with a replicate of the MRI source for each name; its targets are stroke and ms."""
+    tiny = read_profile("tiny").model_dump()
+    of = {"sources": ["mri-segmentation"], "targets": ["stroke", "ms"]}
+    arms = {f"replicate_{name}": {**of, "data": {"recipe": "simulated_mri", "images": n}} for name, n in images.items()}
+    return Profile.model_validate({**tiny, "arms": arms})
+
+
+def test_a_replicate_trains_on_as_many_pictures_as_the_main_arm_or_on_all_of_a_smaller_set() -> None:
+    tiny = read_profile("tiny")
+    most, used = tiny.sources["mri"].images, tiny.source_images
+    assert most > used + 1
+    profile = replicates(large=most, small=used)
+    every = stages(profile, "runs/tiny", "", cells_of(profile))
+    asked = {s.folder: s.parameters["images"] for s in every if s.name == "pretrain_segmentation"}
+    assert asked["sources/replicate_large/mri-segmentation"] == asked["sources/main/mri-segmentation"] == used
+    assert asked["sources/replicate_small/mri-segmentation"] == 0
+    with pytest.raises(ValueError, match=f"replicate_odd.data.images is {used + 1}; give at most source_images"):
+        replicates(odd=used + 1)
+
+
+def test_the_audit_knows_which_targets_a_replicate_is_for_whatever_cells_are_asked_for() -> None:
+    profile = replicates(small=10)
+    for cells in (cells_of(profile), parse_cells(profile, "anatomy:scratch")):
+        audit = next(s for s in stages(profile, "runs/tiny", "", cells) if s.name == "audit")
+        assert audit.parameters["only_for"] == {"replicate_small": ["stroke", "ms"]}
+
+
+def test_a_replicate_of_a_target_s_own_people_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    fakes.malf(tmp_path)
+    text = (project_root() / "notebooks" / "profiles" / "tiny.yaml").read_text(encoding="utf-8")
+    assert "simulated_anatomy" in text and "arms:" not in text
+    text = re.sub(r"recipe: simulated_anatomy", "recipe: malf", text)
+    arm = "arms:\n  replicate_malf: {sources: [mri-segmentation], targets: [TARGET], data: {recipe: malf_source, images: 8}}\n"
+    for target, code in (("stroke", 0), ("anatomy", 2)):
+        (tmp_path / "mine.yaml").write_text(f"{text}\n{arm.replace('TARGET', target)}", encoding="utf-8")
+        told = CliRunner().invoke(
+            main, ["run", "--profile", str(tmp_path / "mine.yaml"), "--data", str(tmp_path), "--dry-run"]
+        )
+        assert told.exit_code == code, told.output
+        if code:
+            assert "replicate_malf (malf_source) and anatomy (malf) hold the same people" in told.output
+            assert told.output.count("\n") == 1
 
 
 def test_one_seed_makes_streams_that_do_not_share_numbers() -> None:

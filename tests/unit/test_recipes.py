@@ -21,7 +21,8 @@ from braintransfer import recipes, study, volumes
 from braintransfer.errors import BadInput
 from braintransfer.recipes import downloads, pictures, registration, semisynthetic
 from braintransfer.recipes.files import match_files
-from braintransfer.recipes.schema import CELLS, MaskValues, every_recipe
+from braintransfer.recipes.schema import CELLS, MaskValues, Slices, every_recipe
+from braintransfer.recipes.slices import SHOWS
 
 TINY_SET = """
 name: mine
@@ -419,6 +420,31 @@ def test_a_person_and_a_mask_make_one_subject_and_none_comes_twice(lesion_world:
     assert all(np.array_equal(a.image.data, b.image.data) for a, b in zip(first, items, strict=False))
     with pytest.raises(BadInput):
         list(recipes.scans(recipe, lesion_world, 40, 0))
+
+
+def test_slices_of_a_source_show_the_lesion_and_nobody_gives_more_than_the_rule_says(lesion_world: Path) -> None:
+    recipe = recipes.load_recipe("semisynthetic_stroke_source")
+    recipe.must_fill("mri-segmentation")
+    assert recipe.lesions == recipes.load_recipe("semisynthetic_stroke").lesions
+    recipe = recipe.model_copy(
+        update={"slices": Slices(between_mm=1.4, field_mm=44.8, per_scan=3)}
+    )  # phantoms are small
+    items = list(recipes.images(recipe, lesion_world, 0, 16, 0))
+    people = {s.subject: s for s in recipes.scans(recipe, lesion_world, 0, 0)}
+    assert {i.subject for i in items} <= set(people) and len({i.scan for i in items}) == len(items) > 3
+    assert max(sum(i.subject == name for i in items) for name in people) == 3
+    for item in items:
+        assert item.image.shape == item.mask.shape == (16, 16) and item.label == ""
+        assert item.mask.mean() >= SHOWS and item.image[item.mask > 0].max() > 0
+    few = list(recipes.images(recipe, lesion_world, 3, 16, 0))
+    everything = {i.scan: i for i in items}
+    assert len(few) == 3 and all(np.array_equal(i.image, everything[i.scan].image) for i in few)
+    with pytest.raises(BadInput) as error:
+        list(recipes.images(recipe, lesion_world, len(items) + 1, 16, 0))
+    said(error, f"{len(items) + 1} images asked for", f"{len(items)} are there")
+    with pytest.raises(BadInput) as error:  # the target's recipe says nothing of slices
+        list(recipes.images(recipes.load_recipe("semisynthetic_stroke"), lesion_world, 1, 16, 0))
+    said(error, "gives scans, not pictures")
 
 
 def test_masks_of_the_shown_patients_are_never_drawn(lesion_world: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from fakes_sources import DECOY, SIZE, SOURCES, made
+from PIL import Image
 from refusals import refused
 
 from braintransfer import recipes, volumes
@@ -41,15 +42,17 @@ def test_every_mri_source_of_volumes_has_a_fake() -> None:
 def test_each_set_gives_its_people_classes_and_masks(tmp_path: Path, name: str) -> None:
     fake, recipe = SOURCES[name], made(name, tmp_path)
     items = pictures(recipe, tmp_path)
+    # every millimetre, from the top of the cortex on, made smaller
+    bright, lit, brightest = (50, 0.02, 240) if name == "malf_source" else (100, 0.05, 255)
     assert len(items) == len({i.scan for i in items}) == fake.pictures
     assert {i.subject for i in items} == fake.people and {i.label for i in items} == fake.classes
     for item in items:
         assert item.image.shape == item.mask.shape == (SIZE, SIZE)
         assert item.image.dtype == item.mask.dtype == np.uint8
-        assert item.image.max() > 100 and (item.image > 0).mean() > 0.05
+        assert item.image.max() > bright and (item.image > 0).mean() > lit
         assert set(np.unique(item.mask)) <= {0, 1}
     for person in fake.people:  # values are clipped by the whole scan's
-        assert max(i.image.max() for i in items if i.subject == person) == 255
+        assert max(i.image.max() for i in items if i.subject == person) >= brightest
     assert any(i.mask.any() for i in items) == fake.masks
     assert recipes.check(recipe, tmp_path) == []
 
@@ -184,6 +187,42 @@ def test_the_class_is_whether_the_slice_shows_any_part_of_the_tumour(tmp_path: P
     refused(lambda: pictures(recipe, tmp_path), "unexpected values", str(7 - max(parts)))
 
 
+def test_somebody_scanned_twice_gives_no_more_pictures_than_others(tmp_path: Path) -> None:
+    recipe = made("malf_source", tmp_path)
+    found = slices.slice_files(recipe, tmp_path)
+    assert [(f.person, f.scan) for f in found] == [("OAS1_0061", "1000"), ("OAS1_0083", "1128"), ("OAS1_0101", "1003")]
+    assert recipe.slices is not None
+    both = recipe.model_copy(update={"slices": recipe.slices.model_copy(update={"one_scan": False})})
+    assert [f.scan for f in slices.slice_files(both, tmp_path) if f.person == "OAS1_0101"] == ["1003", "1023"]
+    assert tmp_path / "malf" / "participants.tsv" in recipes.input_files(recipe, tmp_path)
+
+
+def test_a_scan_without_a_row_in_the_table_of_people_is_refused(tmp_path: Path) -> None:
+    recipe = made("malf_source", tmp_path)
+    table = tmp_path / "malf" / "participants.tsv"
+    table.write_text(table.read_text(encoding="utf-8").replace("1023\t", "9999\t"), encoding="utf-8")
+    refused(lambda: slices.slice_files(recipe, tmp_path), "participants.tsv", "no row for 1023", "add the rows, or")
+
+
+def test_slices_closer_than_a_pixel_is_wide_are_cut_that_fine_and_made_smaller(tmp_path: Path) -> None:
+    recipe = made("neurite_oasis", tmp_path)
+    files = slices.slice_files(recipe, tmp_path)[0]
+    closer = recipe.model_copy(update={"slices": Slices(between_mm=3.5)})
+    fine, small = slices.read_slices(recipe, files, 2 * SIZE), slices.read_slices(closer, files, SIZE)
+    assert len(fine) == len(small) == 8
+    for a, b in zip(fine, small, strict=True):
+        assert np.array_equal(
+            np.asarray(Image.fromarray(a.image).resize((SIZE, SIZE), Image.Resampling.BILINEAR)), b.image
+        )
+        assert set(np.unique(b.mask)) <= {0, 1} and b.mask.sum() == pytest.approx(a.mask.sum() / 4, rel=0.1)
+    same = recipe.model_copy(update={"slices": Slices(between_mm=224 / SIZE)})
+    plain = slices.read_slices(recipe, files, SIZE)
+    assert all(
+        np.array_equal(a.image, b.image) for a, b in zip(plain, slices.read_slices(same, files, SIZE), strict=True)
+    )
+    assert any(not np.array_equal(a.image, b.image) for a, b in zip(plain, small, strict=True))
+
+
 def test_slices_lie_where_the_rule_says(tmp_path: Path) -> None:
     recipe = made("neurite_oasis", tmp_path)
     brain = np.zeros((4, 4, 60), bool)
@@ -266,7 +305,7 @@ def test_every_missing_mask_is_named_at_once(tmp_path: Path) -> None:
     recipe = made("brats2021", tmp_path)
     for number in (0, 2):
         (tmp_path / "brats2021" / f"BraTS2021_{number:05d}" / f"BraTS2021_{number:05d}_seg.nii.gz").unlink()
-    refused(lambda: pictures(recipe, tmp_path), "00000_seg", "00002_seg", "2 file(s) missing")
+    refused(lambda: pictures(recipe, tmp_path), "00000_seg", "00002_seg", "2 of the files", "missing beside its scan")
 
 
 def test_check_names_every_bad_scan(tmp_path: Path) -> None:

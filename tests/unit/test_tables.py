@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from braintransfer import study, tables
+from braintransfer import claims, compare, study, tables
 from braintransfer.errors import BadInput
+from braintransfer.provenance import project_root, write_manifest
 
 
 def made_up_results(cells: dict[tuple[str, str], np.ndarray], metric: str = "dice", arm: str = "main") -> pd.DataFrame:
@@ -174,6 +175,39 @@ def test_a_control_stands_beside_the_same_source_person_by_person(noise: np.ndar
     assert second["difference"] == pytest.approx(-0.2) and second["difference_lower"] < -0.2
     assert (first["n"], first["seeds"]) == (9, 3)
     assert tables.arms_for_reading(table, "stroke")["in words"].iloc[0] == "lower"
+
+
+def test_a_replicate_that_did_not_learn_is_not_judged_and_its_pictures_are_counted(noise: np.ndarray) -> None:
+    main = made_up_results({("mri-segmentation", "stroke"): noise})
+    arms = [
+        made_up_results({("mri-segmentation", "stroke"): noise - 0.05}, arm=name).assign(n_source=n)
+        for name, n in (("shuffled_masks", 2000), ("replicate_good", 1540), ("replicate_bad", 577))
+    ]
+    table = tables.arms_table(pd.concat([main, *arms])).assign(learned=["no", "no", "yes"])
+    assert table["arm"].tolist() == ["shuffled_masks", "replicate_bad", "replicate_good"]
+    shown = tables.arms_for_reading(table, "stroke")
+    assert shown["in words"].tolist() == ["lower", tables.UNLEARNED, "lower"]
+    assert shown["its pictures"].tolist() == ["2,000", "577", "1,540"]
+
+
+def test_whether_an_arm_learned_is_said_by_the_rule_of_the_gate() -> None:
+    rules = claims.load(project_root() / "notebooks" / "claims.yaml")
+    rows = [("size_0.1", "mri-segmentation"), ("replicate_x", "mri-segmentation"), ("scratch_long", "scratch")]
+    arms = pd.DataFrame(rows, columns=["arm", "source"])
+    good, bad = {"dice": 0.6, "all_foreground": 0.3}, {"dice": 0.4, "all_foreground": 0.31}
+    found = {"size_0.1/mri-segmentation": {0: good}, "replicate_x/mri-segmentation": {0: good, 1: bad}}
+    assert compare._arms_learned(arms, rules, found) == ["yes", "no", ""]
+
+
+def test_the_data_of_replicates_stand_in_a_table_of_their_own(tmp_path: Path) -> None:
+    facts = {"recipe": "camvid", "title": "Streets", "images": 701, "groups": 4, "group_means": "drive",
+             "classes": {"": 701}, "licence": "CC BY-NC"}  # fmt: skip
+    for name in ("natural", "replicate_camvid"):
+        folder = tmp_path / "data" / name
+        folder.mkdir(parents=True)
+        write_manifest(folder, stage="prepare", key="k", parameters={}, code="", inputs={}, facts=facts)
+    (row,) = tables.replicate_data_table(tmp_path).to_dict("records")
+    assert (row["arm"], row["images"], row["group is"], row["classes"]) == ("replicate camvid", 701, "drive", 0)
 
 
 def test_a_control_without_its_main_arm_has_no_difference(noise: np.ndarray) -> None:

@@ -303,6 +303,35 @@ def test_an_overlap_by_site_counts_only_where_that_site_is_there(tmp_path: Path)
     refuse(used(tmp_path, anatomy="mindboggle101", other="malf"))
 
 
+def test_nobody_of_a_source_is_in_the_target_that_it_is_fine_tuned_on(tmp_path: Path) -> None:
+    fakes.malf(tmp_path)
+    fakes.bids(tmp_path)
+    fakes.lesion_masks(tmp_path)
+    fakes.open_ms_data(tmp_path)
+    names = {
+        "tissue": "malf_source", "lesions": "semisynthetic_stroke_source", "natural": "composited_imagenette",
+        "stroke": "semisynthetic_stroke", "ms": "semisynthetic_ms", "anatomy": "malf", "simulated": "simulated_stroke",
+    }  # fmt: skip
+    cells = used(tmp_path, **names)
+
+    def refuse(*pairs: tuple[str, str]) -> None:
+        recipes.refuse_shared_people(pairs, cells, tmp_path)
+
+    refuse(("tissue", "stroke"), ("tissue", "ms"), ("lesions", "anatomy"), ("tissue", "simulated"))
+    with pytest.raises(BadInput) as error:
+        refuse(("tissue", "stroke"), ("tissue", "anatomy"))
+    said(error, "tissue (malf_source) and anatomy (malf)", "malf: OAS1_0061, OAS1_0083 and 1 more", "`targets`")
+    for target in ("stroke", "ms"):  # other masks, but the same backgrounds
+        with pytest.raises(BadInput) as error:
+            refuse(("lesions", target))
+        said(
+            error, f"and {target} (semisynthetic_{target}) hold the same people", "ds002748: sub-01, sub-02 and 1 more"
+        )
+    apart = cells["anatomy"].model_copy(update={"only": ("OAS1_0061",)})
+    others = cells["anatomy"].model_copy(update={"only": ("OAS1_0083",), "name": "others", "folder": "malf"})
+    recipes.refuse_shared_people([("a", "b")], {"a": apart, "b": others}, tmp_path)  # one folder, other people
+
+
 def test_every_overlap_names_a_recipe() -> None:
     names = {r.name for r in every_recipe()}
     for recipe in every_recipe():

@@ -11,6 +11,7 @@ import pytest
 from made_up import SHOWN, a_project, a_run
 from PIL import Image
 
+from braintransfer import overlaps as counting
 from braintransfer import tables, widgets
 from braintransfer.errors import BadInput
 
@@ -77,9 +78,16 @@ def test_a_stricter_rule_moves_the_line_and_the_counts(run: widgets.FinishedRun)
     assert moves(panel, "overlap", 0.5)
     controls(panel)["overlap"].value = 0.1
     table = run.overlaps[np.isclose(run.overlaps["overlap"], 0.1)]
-    for row in table.to_dict("records"):
-        said = f"{tables.SOURCE_TITLES[row['source']]} {row['found']:.0f} of {row['lesions']:.0f} lesions"
-        assert said in panel.children[2].value
+    for row in counting.mean_rates(table, "ms").to_dict("records"):
+        said = f"{tables.SOURCE_TITLES[row['source']]} lesion F1 {tables.number(row['f1'])}"
+        assert said in panel.children[2].value, "first all test people together"
+    for title, (_, subject) in controls(panel)["who"].options:
+        if subject:
+            controls(panel)["who"].value = dict(controls(panel)["who"].options)[title]
+            for row in table[table["subject"] == subject].to_dict("records"):
+                said = f"{tables.SOURCE_TITLES[row['source']]} {row['found']:.0f} of {row['lesions']:.0f} lesions"
+                assert said in panel.children[2].value
+    assert table["subject"].nunique() == len(controls(panel)["who"].options) - 1
 
 
 def test_a_run_without_networks_says_what_it_cannot_show(run: widgets.FinishedRun, tmp_path: Path) -> None:

@@ -67,8 +67,13 @@ def assemble(root: Path, runs: list[Run], source: Path, report: Callable[[str], 
         else ""
     )
     partial = next((r for r in runs if r.results is not None), None)
-    proven = first is not None and _exists(source, f"results/{first.slug}/provenance")
-    maker.render("templates/index.md", "index", first=first, partial=partial, overview=overview, proven=proven)
+    there = {
+        page: first is not None and _exists(source, f"results/{first.slug}/{page}") for page in ("provenance", "claims")
+    }
+    maker.render(
+        "templates/index.md", "index", first=first, partial=partial, overview=overview, proven=there["provenance"],
+        claims_page=there["claims"],
+    )  # fmt: skip
     toc = _toc(yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8")), source, runs)
     (source / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False, allow_unicode=True), encoding="utf-8")
     return _pages_of(toc)

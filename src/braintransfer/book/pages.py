@@ -6,10 +6,9 @@ import csv
 import gzip
 import io
 import json
-import math
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from braintransfer import audit, cost, figures, interactive, near_duplicates, tables
+from braintransfer import audit, cost, figures, interactive, near_duplicates, overlaps, tables
 from braintransfer.book import origins, words
 from braintransfer.book.javascript import NIIVUE, fetch_niivue
 from braintransfer.book.kept import Kept, short
@@ -51,11 +50,15 @@ RESULT_PAGES = (
 )
 #: An SVG above so many bytes, as it is and as it is sent (compressed), is shown as PNG; the SVG can still be had from its link.
 LARGEST_SVG, LARGEST_SENT = 120_000, 60_000
-#: A table with more columns than this (fewer where they hold intervals) is shown as several below each other, each with the first
-#: column, so that it fits a sheet of paper; its CSV stays whole.
-MOST_COLUMNS, MOST_INTERVALS = 9, 7
-#: "0.62 (0.55 to 0.69)", in which no line may break.
-_INTERVAL = re.compile(r"[−\d.]+ \([^()\n]* to [^()\n]*\)")
+#: Characters that stand side by side in a table where the text is narrowest on a screen (1280 pixels) and on a sheet of paper, and
+#: those that the rim of a column takes. A wider table is shown as several below each other, each with the first column; its CSV
+#: stays whole.
+WIDEST, RIM = 104.0, 2.5
+#: "(0.55 to 0.69)" and "(no interval)", which stand below their number where room is short.
+_INTERVAL = re.compile(r"\([^()\n]* to [^()\n]*\)|\(no interval\)")
+_INTERVAL_SHOWN = re.compile(_INTERVAL.pattern.replace(" ", "\u00a0"))
+#: In these, in "[n = 7]", "6 of 6" and "(≥ 0.98)" no line may break.
+_UNBROKEN = re.compile(rf"{_INTERVAL.pattern}|\[n = [^\n\]]*\]|\b\d{{1,3}} of \d{{1,3}}\b|\(≥ [\d.]+\)")
 
 
 # ------------------------------------------------------------------------------------------------- pieces of the pages
@@ -76,12 +79,70 @@ def turn_block(name: str, still: Mapping[str, str] | None, label: str, caption: 
     return f":::{{turn}} turn/{name}.html\n:name: fig-{label}\n{shown}\n{words.one_line(caption)}\n:::\n"
 
 
-def _table_block(label: str, caption: str, name: str) -> str:
-    """The directive of tables/`name`.csv."""
+def _table_block(label: str, caption: str, name: str, look: str = "wide") -> str:
+    """The directive of tables/`name`.csv; look: its classes in the style sheet."""
     return (
         f":::{{csv-table}} {words.one_line(caption)}\n:name: tab-{label.replace('_', '-')}\n:file: tables/{name}.csv\n"
-        f":header-rows: 1\n:class: wide\n:::\n"
+        f":header-rows: 1\n:class: {look}\n:::\n"
     )
+
+
+def _look(frame: pd.DataFrame) -> str:
+    """Classes of a table: "numbers" hold intervals, which get a line of their own where "two-lines" says so; "paths" are long names."""
+    texts = [[str(cell) for cell in frame.iloc[:, k]] for k in range(len(frame.columns))]
+    held = [any(map(_INTERVAL.search, cells)) for cells in texts]
+    look = ["wide"]
+    if any(held):
+        look.append("numbers")
+        # the first column takes what its names want, where there is any room
+        whole = sum(
+            max(map(len, cells)) + RIM if has or not k else _narrowest(str(frame.columns[k]), cells)
+            for k, (cells, has) in enumerate(zip(texts, held, strict=True))
+        )
+        look += ["two-lines"] if whole > WIDEST else []
+    return " ".join([*look, "paths"] if any(cell.count("/") > 1 for cell in texts[0]) else look)
+
+
+def _narrowest(title: str, cells: Iterable[Any]) -> float:
+    """Characters that a column needs at least: its longest piece in which no line breaks. A title is bold."""
+
+    def longest(text: str) -> int:
+        held = _UNBROKEN.sub(lambda found: found[0].replace(" ", "\u00a0"), text)
+        return max((len(piece) for piece in re.split(r"[ \n]|(?<=[-/])", held)), default=0)
+
+    return max(1.1 * longest(title), *(float(longest(str(cell))) for cell in cells)) + RIM
+
+
+def side_by_side(frame: pd.DataFrame) -> list[list[int]]:
+    """Which columns to show in which part, so that no part is wider than WIDEST: those that name a row lead each of them.
+
+    What belongs together ("Dice", "Dice, grey matter" ...) stays together where it can. One part where no few columns name a row.
+    """
+    everything = list(range(len(frame.columns)))
+    width = [_narrowest(str(name), frame.iloc[:, k]) for k, name in enumerate(frame.columns)]
+    names = next((everything[:n] for n in (1, 2, 3) if not frame.iloc[:, :n].duplicated().any()), everything)
+    room = WIDEST - sum(width[k] for k in names)
+    if sum(width) <= WIDEST or room < WIDEST / 3:
+        return [everything]
+    groups: list[list[int]] = []
+    for k in everything[len(names) :]:
+        same = groups and _family(frame, groups[-1][0]) == _family(frame, k)
+        groups = [*groups[:-1], [*groups[-1], k]] if same else [*groups, [k]]
+    parts: list[list[int]] = [[]]
+    for group in groups:
+        fits = sum(width[k] for k in group) <= room
+        for piece in [group] if fits else [[k] for k in group]:
+            if parts[-1] and sum(width[k] for k in parts[-1] + piece) > room:
+                parts.append([])
+            parts[-1] += piece
+    if len(parts) > 1 and len(parts[-1]) == 1 < len(parts[-2]):  # no part for the number of people alone
+        parts[-1].insert(0, parts[-2].pop())
+    return [[*names, *part] for part in parts]
+
+
+def _family(frame: pd.DataFrame, column: int) -> str:
+    """What a column is of: "Dice" for "Dice, grey matter"."""
+    return str(frame.columns[column]).partition(",")[0]
 
 
 def _csv_link(name: str) -> str:
@@ -96,6 +157,11 @@ def _describe(folder: Path, name: str) -> dict[str, str]:
     small = 0 < len(drawn) <= LARGEST_SVG and len(gzip.compress(drawn)) <= LARGEST_SENT
     best = f"{name}.svg" if small else f"{name}.png"
     return {"name": name, "file": best, "caption": told["caption"], "alt": told["alt"]}
+
+
+def _few_digits(cell: str) -> str:
+    """A rounding error to two digits ("2.22045e-16" -> "2.2e−16"); any other cell as it is."""
+    return f"{float(cell):.1e}".replace("-", "−") if re.fullmatch(r"-?[\d.]+e-\d+", cell) else cell
 
 
 def _csv_text(frame: pd.DataFrame) -> str:
@@ -137,6 +203,8 @@ class PageMaker:
             badge=words.badge,
             number=tables.number,
             answers=words.answers,
+            heading=words.heading,
+            decided=words.decided,
             what_to_notice=words.what_to_notice,
             proof_table=self.proof_table,
             cell=self.kept.cell,
@@ -168,7 +236,9 @@ class PageMaker:
         place.mkdir(parents=True, exist_ok=True)
         kept = self.kept.file(name)
         shutil.copyfile(kept, place / kept.name)
-        return _table_block(f"proof-{name}", caption, name) + _csv_link(name)
+        whole = pd.read_csv(kept, dtype=str, keep_default_na=False)
+        frame = whole.loc[:, (whole != "").any()].map(_few_digits)  # a column without a word says nothing
+        return self._parts(place, name, f"proof-{name}", frame, frame, caption) + _csv_link(name)
 
     def run_pages(self, run: Run) -> None:
         """Every results page of a run for which there is something to show."""
@@ -183,8 +253,10 @@ class PageMaker:
             (here / "tables").mkdir(parents=True, exist_ok=True)
             shutil.copyfile(run.folder / "results.csv", here / "tables" / "results.csv")
         turned = self._turned(run, here)
+        pages = [p for p in RESULT_PAGES if run.results is not None and _worth_a_page(run, p)]
         pieces = {
             "run": run,
+            "pages": pages,
             "turned": turned,
             "turn": lambda name, still, caption: turn_block(name, run.drawn.get(still), f"{run.slug}-{name}", caption),
             "figure": lambda name, width="100%": (
@@ -199,8 +271,12 @@ class PageMaker:
             "factorial_frame": tables.factorial_for_reading,
             "arms_frame": tables.arms_for_reading,
             "cost_frame": tables.cost_for_reading,
+            "split_frame": tables.split_for_reading,
+            "everything_else": cost.ELSE,
             "sizes": words.sizes_for_reading(run),
             "kind": words.kind_of,
+            "counted": words.counted,
+            "thresholds": sorted(set(run.tables["froc"]["threshold"]), key=float) if "froc" in run.tables else [],
             "one_by_one": words.one_by_one,
             "learned": words.learned_for_reading,
             "leaks_frame": tables.leaks_for_reading,
@@ -212,14 +288,14 @@ class PageMaker:
             "source_sets": words.source_sets,
             "targets_frame": words.targets_for_reading,
             "contrasts": words.contrasts_for_reading(run.contrasts),
+            "gates": list(words.GATES.values()),
             "summary": words.claims_summary(tables.read_json(run.folder / "compare" / "claims_summary.json", None)),
         }
-        pages = [p for p in RESULT_PAGES if run.results is not None and _worth_a_page(run, p)]
         for page in pages:
             template = f"templates/{'target' if page in TARGETS else page}.md"
             more = self._provenance(run, here) if page == "provenance" else {}
             self.render(template, f"results/{run.slug}/{page}", target=page, **pieces, **more)
-        self.render("templates/run.md", f"results/{run.slug}/index", pages=pages, **pieces)
+        self.render("templates/run.md", f"results/{run.slug}/index", **pieces)
 
     def _provenance(self, run: Run, here: Path) -> dict[str, Any]:
         """What the page of a run's manifests says, with the files that it offers."""
@@ -255,7 +331,8 @@ class PageMaker:
             "grid": interactive.grid(run.results, {(c[0], c[1]): page for c, page in cells.items() if len(c) == 2}),
             "ranking": interactive.ranking(run.results, run.kinds),
         }
-        scans = interactive.shown_scans(run.folder, run.results, self.root / "_build" / "predictions")
+        predictions = self.root / "_build" / "predictions"
+        scans = interactive.shown_scans(run.folder, run.results, predictions)
         if scans:
             without = fetch_niivue(self.root, extra, self.report)
             files = [f"{run.slug}-{scan.dataset}.js" for scan in scans]
@@ -267,15 +344,21 @@ class PageMaker:
             pieces["viewer"] = interactive.scans_stage("viewer", scans, files, viewer, without)
             self._still(run, here, "turn_slices", interactive.planes_figure(scans[0], ("axial",)))
             self._still(run, here, "turn_planes", interactive.planes_figure(scans[0]))
-        overlaps = run.tables.get("overlap", interactive.overlap_table(scans))
-        if len(overlaps):
-            pieces["detection"] = interactive.detection(overlaps)
-            self._still(run, here, "turn_overlap", interactive.overlap_figure(overlaps))
+        counted = self._counted(run, predictions)
+        if len(counted):
+            pieces["detection"] = interactive.detection(counted)
+            self._still(run, here, "turn_overlap", interactive.overlap_figure(counted))
             (here / "tables").mkdir(exist_ok=True)
-            overlaps.to_csv(here / "tables" / "overlap.csv", index=False, float_format="%.6g", lineterminator="\n")
+            counted.to_csv(here / "tables" / "overlap.csv", index=False, float_format="%.6g", lineterminator="\n")
         for name, text in pieces.items():
             (folder / f"{name}.html").write_text(text, encoding="utf-8")
         return list(pieces)
+
+    def _counted(self, run: Run, predictions: Path) -> pd.DataFrame:
+        """Lesions by rule, as kept with the run or counted now; remembered in the run's tables."""
+        if "overlap" not in run.tables:
+            run.tables["overlap"] = overlaps.count(run.folder, predictions, lambda line: self.report(f"book: {line}"))
+        return run.tables["overlap"]
 
     def _still(self, run: Run, here: Path, name: str, drawing: figures.Drawing) -> None:
         figures.save(drawing, here / "figures", name)
@@ -290,32 +373,30 @@ class PageMaker:
             return "*Not in this run.*\n"
         folder = here / "tables"
         folder.mkdir(parents=True, exist_ok=True)
-        text = _csv_text(frame)
-        (folder / f"{name}.csv").write_text(text, encoding="utf-8", newline="\n")
-        # on the page a line may break between a name's words, but not inside "0.62 (0.55 to 0.69)"
+        (folder / f"{name}.csv").write_text(_csv_text(frame), encoding="utf-8", newline="\n")
         pages = links or {}
 
         def shown(cell: Any) -> Any:
             plain = as_markdown(cell) if isinstance(cell, str) else cell
             return f"{{doc}}`{cell} <{pages[cell]}>`" if isinstance(cell, str) and cell in pages else plain
 
-        marked = frame.map(shown)
-        parts = [marked]
-        most = MOST_INTERVALS if _INTERVAL.search(text) else MOST_COLUMNS
-        if len(frame.columns) > most:
-            values = len(frame.columns) - 1
-            step = math.ceil(values / math.ceil(values / (most - 1)))  # parts of the same width
-            cuts = range(1, len(frame.columns), step)
-            parts = [marked.iloc[:, [0, *range(k, min(k + step, len(frame.columns)))]] for k in cuts]
+        return self._parts(folder, name, f"{run.slug}-{name}", frame, frame.map(shown), caption) + _csv_link(name)
+
+    def _parts(
+        self, folder: Path, name: str, label: str, frame: pd.DataFrame, marked: pd.DataFrame, caption: str
+    ) -> str:
+        """The directives of a table, in as many parts as it needs; marked: its cells in Markdown."""
+        parts = side_by_side(frame)
         blocks = []
-        for k, part in enumerate(parts, 1):
+        for k, columns in enumerate(parts, 1):
             file = f"{name}.shown{'' if len(parts) == 1 else k}"
-            unbroken = _INTERVAL.sub(lambda found: found[0].replace(" ", "\u00a0"), _csv_text(part))
-            (folder / f"{file}.csv").write_text(unbroken, encoding="utf-8", newline="\n")
+            text = _UNBROKEN.sub(lambda found: found[0].replace(" ", "\u00a0"), _csv_text(marked.iloc[:, columns]))
+            spans = _INTERVAL_SHOWN.sub(r"[\g<0>]{.interval}", text)
+            (folder / f"{file}.csv").write_text(spans, encoding="utf-8", newline="\n")
             numbered = caption if len(parts) == 1 else f"{caption} Columns, part {k} of {len(parts)}."
-            label = f"{run.slug}-{name}" if k == 1 else f"{run.slug}-{name}-part-{k}"
-            blocks.append(_table_block(label, numbered, file))
-        return "\n".join(blocks) + _csv_link(name)
+            look = _look(frame.iloc[:, columns])
+            blocks.append(_table_block(label if k == 1 else f"{label}-part-{k}", numbered, file, look))
+        return "\n".join(blocks)
 
     def stage_pages(self, run: Run) -> None:
         """The executed notebooks of a run as pages, grouped, with an overview of what ran."""

@@ -10,7 +10,8 @@ from typing import Any
 import nbformat
 import pandas as pd
 
-from braintransfer import cost, tables
+from braintransfer import cost, overlaps, tables
+from braintransfer.book.origins import manifests_of
 from braintransfer.errors import BadInput
 from braintransfer.provenance import read_manifest
 from braintransfer.study import DOMAINS, SOURCES, TARGETS
@@ -79,7 +80,7 @@ class Run:
     @property
     def title(self) -> str:
         name = self.facts.get("title") or self.facts.get("profile") or self.folder.name
-        return f"Reference run: {name}" if self.reference else f"Your run: {name}"
+        return f"The book's own run: {name}" if self.reference else f"Your run: {name}"
 
     @property
     def note(self) -> str:
@@ -157,10 +158,19 @@ def read_run(folder: Path, *, reference: bool) -> Run:
     """A run folder with everything that the book shows of it; checks its notebooks on the way."""
     slug = f"reference-{folder.name}" if reference else folder.name
     results_file = folder / "results.csv"
-    files = [*sorted(folder.glob("compare/*.csv")), *sorted(folder.glob("audit/*.csv")), *folder.glob("cost.csv")]
+    files = [
+        *sorted(folder.glob("compare/*.csv")),
+        *sorted(folder.glob("audit/*.csv")),
+        *folder.glob("cost.csv"),
+        *folder.glob("split.csv"),
+    ]
     kept = {p.stem: tables.read_table(p) for p in files}
+    if (folder / overlaps.FILE).is_file():
+        kept["overlap"] = overlaps.read(folder / overlaps.FILE)
     if "cost" not in kept and len(took := cost.cost_table(folder, cost.planned(folder))):
         kept["cost"] = took
+    if "split" not in kept and len(went := cost.split_table(manifests_of(folder), cost.walls(folder))):
+        kept["split"] = went
     return Run(
         slug=re.sub(r"[^A-Za-z0-9-]+", "-", slug),
         folder=folder,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pandas as pd
 
-from braintransfer import figures, tables
+from braintransfer import figures, overlaps, tables
 from braintransfer.book.runs import Run
 from braintransfer.study import HEADLINE, SOURCES, TARGETS
 from braintransfer.untrusted import as_markdown
@@ -95,7 +96,9 @@ def sources_for_reading(frame: pd.DataFrame | None) -> pd.DataFrame | None:
     rows = []
     for r in frame.to_dict("records"):
         groups, what = str(r.get("groups", "")), str(r.get("group is", ""))
-        plural = what if what.endswith("s") or groups == "1" else {"person": "people"}.get(what, f"{what}s")
+        head, space, rest = what.partition(" ")  # "block of 25 neighbouring slices"
+        many = head if head.endswith("s") else {"person": "people"}.get(head, f"{head}s")
+        plural = what if groups == "1" else f"{many}{space}{rest}"
         rows.append(
             {
                 "source": tables.SOURCE_TITLES.get(str(r["source"]), r["source"]),
@@ -133,14 +136,35 @@ def sizes_for_reading(run: Run) -> pd.DataFrame | None:
     return titled
 
 
+#: What a source reaches, and what is reached without learning: names in learned.csv -> words. One pair a task.
+_LEARNED = (
+    ("accuracy", "accuracy", "chance", "the best blind guess"),
+    ("dice", "Dice", "all_foreground", "everything marked"),
+    ("restoration_error", "restoration error", "mean_image_error", "the mean image"),
+)
+
+
 def learned_for_reading(frame: pd.DataFrame) -> pd.DataFrame:
+    """What each source reached on held-out pictures, beside what is reached without learning; means over seeds."""
     numbers = frame.dropna(subset=["value"])  # true and false are no measures
-    means = numbers.groupby(["source", "measure"], sort=False)["value"].mean().reset_index()
-    means = means.assign(
-        source=[tables.SOURCE_TITLES.get(s, s) for s in means["source"]],
-        value=[tables.number(v, 3) for v in means["value"]],
-    )
-    return means.assign(measure=[str(m).replace("_", " ") for m in means["measure"]])
+    wide = numbers.pivot_table(index="source", columns="measure", values="value", aggfunc="mean", sort=False)
+    rows = []
+    for source, row in wide.iterrows():
+        for reached, title, without, how in _LEARNED:
+            if reached in row and pd.notna(row[reached]):
+                digits = 1 if reached == "restoration_error" else 2
+                rows.append(
+                    {
+                        "source": tables.source_title(str(source).rpartition("/")[2]),
+                        "arm": str(source).rpartition("/")[0].replace("_", " ") or "main",
+                        "measure": f"{title} ({'lower' if reached == 'restoration_error' else 'higher'} is better)",
+                        "reached": tables.number(float(row[reached]), digits),
+                        "without learning": f"{tables.number(float(row.get(without, float('nan'))), digits)}, {how}",
+                        "pictures": f"{row['n']:.0f}" if pd.notna(row.get("n")) else "–",
+                    }
+                )
+    shown = pd.DataFrame(rows)
+    return shown.drop(columns="arm") if len(shown) and (shown["arm"] == "main").all() else shown
 
 
 def contrasts_for_reading(contrasts: list[dict[str, Any]]) -> pd.DataFrame:
@@ -149,7 +173,7 @@ def contrasts_for_reading(contrasts: list[dict[str, Any]]) -> pd.DataFrame:
         low, high, mean = (
             float(c[k]) if isinstance(c.get(k), int | float) else float("nan") for k in ("lower", "upper", "estimate")
         )
-        a, b = (tables.SOURCE_TITLES.get(str(c.get(k)), str(c.get(k, ""))) for k in ("A", "B"))
+        a, b = (tables.source_title(str(c.get(k, ""))) for k in ("A", "B"))
         rows.append(
             {
                 "claim": str(c.get("claim", "")).replace("claim", "").strip(),
@@ -157,39 +181,117 @@ def contrasts_for_reading(contrasts: list[dict[str, Any]]) -> pd.DataFrame:
                 "A − B": f"{a} − {b}",
                 "difference": tables.with_interval(mean, low, high, 3),
                 "margin": f"{c.get('margin', '')} {tables.METRIC_TITLES.get(str(c.get('metric')), '')}".strip(),
-                "people x seeds": f"{c.get('n_subjects', '')} x {c.get('n_seeds', '')}",
+                "people x seeds": f"{c.get('n_subjects', '')} x {c.get('n_seeds', '')}" if c.get("n_subjects") else "–",
                 "what the rule says": str(c.get("verdict", "")).replace("_", " "),
             }
         )
     return pd.DataFrame(rows)
 
 
+#: The gates: their name in a claim's reasons -> how the book calls them, and what each asks.
+GATES = {
+    "assay": ("pre-training helps", "some pre-trained source beats random weights"),
+    "source_learned": ("sources learned", "each source of the claim learned its own task"),
+    "null_contrast": ("null check", "semi-synthetic lesions without contrast cannot be found"),
+    "range": (
+        "room for differences",
+        "the mean lesion sensitivity is neither so low nor so high that differences are hidden",
+    ),
+    "min_subjects": ("enough people", "enough people were tested"),
+}
+_NAMES = {**tables.SOURCE_TITLES, **tables.TARGET_WORDS, **tables.METRIC_TITLES}
+_NAME = re.compile(
+    rf"(?<![\w-])({'|'.join(sorted(map(re.escape, _NAMES), key=len, reverse=True))})(@size_[\d.]*\d)?(?![\w-])"
+)
+#: "mri-segmentation seed 0, mri-segmentation seed 1, imagenet seed 0"
+_SEEDS = re.compile(r"\S+ seed \d+(?:, \S+ seed \d+)*")
+
+
+def in_titles(reason: str) -> str:
+    """A sentence of `claims.evaluate` as a reader meets it: titles in place of the names of gates, sources, targets and metrics."""
+    gate, colon, rest = reason.partition(": ")
+    if colon and gate in GATES:
+        return f"{GATES[gate][0]}: {in_titles(rest)}"
+
+    def seeds(found: re.Match[str]) -> str:
+        by_source: dict[str, list[str]] = {}
+        for part in found[0].split(", "):
+            name, _, seed = part.partition(" seed ")
+            by_source.setdefault(name, []).append(seed)
+        return ", ".join(f"{n} (seed{'s' if len(s) > 1 else ''} {', '.join(s)})" for n, s in by_source.items())
+
+    def title(found: re.Match[str]) -> str:
+        return tables.source_title(found[0]) if found[2] else _NAMES[found[1]]
+
+    return _NAME.sub(title, _SEEDS.sub(seeds, reason)).replace(" - ", " − ").replace("_", " ")
+
+
 def claims_summary(found: list[dict[str, Any]] | None) -> pd.DataFrame | None:
-    """Verdicts claim by claim and target by target, from what `claims.evaluate` summed up."""
+    """Verdicts claim by claim and target by target, from what `claims.evaluate` summed up, in titles."""
     rows = []
     for claim in found or []:
         name = str(claim.get("claim", "")).replace("claim", "").strip()
-        rows.append(
-            {
-                "claim": name,
-                "on": "all its targets",
-                "what the rule says": claim.get("verdict", ""),
-                "why": claim.get("reason", ""),
-            }
-        )
         parts = claim.get("targets") or {}
-        for target, part in [(t, parts[t]) for t in TARGETS if t in parts]:
-            why = "; ".join(str(g) for g in part.get("gates_failed") or []) or part.get("reason", "")
-            rows.append(
-                {
-                    "claim": name,
-                    "on": tables.TARGET_TITLES.get(target, target),
-                    "what the rule says": part.get("verdict", ""),
-                    "why": why,
-                }
-            )
-    frame = pd.DataFrame(rows)
-    return frame.map(lambda text: str(text).replace("_", " ")) if rows else None
+        whole: list[tuple[str, dict[str, Any], list[Any]]] = [("all its targets", claim, [])]
+        each = [(tables.TARGET_WORDS[t], parts[t], parts[t].get("gates_failed") or []) for t in TARGETS if t in parts]
+        for on, part, failed in whole + each:
+            why = "; ".join(in_titles(str(gate)) for gate in failed) or in_titles(str(part.get("reason", "")))
+            said = str(part.get("verdict", "")).replace("_", " ")
+            rows.append({"claim, on": f"{name}, {on}", "what the rule says": said, "why": why})
+    return pd.DataFrame(rows) if rows else None
+
+
+def verdicts(run: Run) -> dict[str, str]:
+    """Claim ("claim1") -> what the rules say about the whole of it; empty where they were not asked."""
+    found = tables.read_json(run.folder / "compare" / "claims_summary.json", [])
+    return {str(claim.get("claim", "")): str(claim.get("verdict", "")) for claim in found}
+
+
+def heading(run: Run | None) -> str:
+    """The first page's heading above a run's numbers: an answer is announced only where the rules decide some claim."""
+    if run is None:
+        return "No answer yet"
+    return "The answer" if set(verdicts(run).values()) & {"supported", "not_supported"} else "What this run can say"
+
+
+def decided(run: Run) -> str:
+    """One sentence: what the rules say about the claims, or why they say nothing. Empty where they were not asked."""
+    found = verdicts(run)
+    if not found:
+        return ""
+    if run.simulated:
+        return "The data are simulated, so none of the three claims gets a verdict."
+    said = {
+        v: [c.replace("claim", "") for c, each in found.items() if each == v] for v in dict.fromkeys(found.values())
+    }
+    words = "; ".join(
+        f"claim{'s' if len(names) > 1 else ''} {' and '.join(names)} {verdict.replace('_', ' ')}"
+        for verdict, names in said.items()
+    )
+    some = set(said) & {"supported", "not_supported"}
+    return (
+        f"What the rules say: {words}."
+        if some
+        else f"The rules decide **none of the three claims** from this run: {words}."
+    )
+
+
+def counted(run: Run) -> str:
+    """Who and what stands behind the means of the overlap figure, in sentences; also the cells that could not be counted."""
+    table = run.tables["overlap"]
+    tested = table[table["shown"] == overlaps.TESTED]
+    if run.results is None:
+        return ""
+    main = run.results[run.results["arm"] == "main"]
+    parts, gone = [], []
+    for target in [t for t in TARGETS if (tested["target"] == t).any()]:
+        here, known = tested[tested["target"] == target], main[main["target"] == target]
+        title = tables.TARGET_WORDS[target]
+        parts.append(f"{here['subject'].nunique()} of the {known['subject'].nunique()} people tested for {title}")
+        names = [tables.SOURCE_TITLES[s] for s in SOURCES if s in set(known["source"]) - set(here["source"])]
+        gone += [f"{', '.join(names)} on {title}"] if names else []
+    said = f"Behind the means stand {' and '.join(parts)}."
+    return f"{said} Not counted, as their networks were not kept: {'; '.join(gone)}." if gone else said
 
 
 def answers(run: Run) -> list[str]:

@@ -260,7 +260,7 @@ def simulated_finding(seed: int = 3) -> tuple[np.ndarray, np.ndarray, tuple[floa
 
 
 # ---------------------------------------------------------------------------------------------- the run on real scans
-def reference_scores(target: str, source: str, metric: str) -> pd.DataFrame:
+def book_scores(target: str, source: str, metric: str) -> pd.DataFrame:
     """Scores of the finished run on real scans, test people x seeds."""
     results = read_results(_reference() / "results.csv")
     wanted = (results["target"] == target) & (results["source"] == source) & (results["metric"] == metric)
@@ -268,7 +268,7 @@ def reference_scores(target: str, source: str, metric: str) -> pd.DataFrame:
     return chosen.pivot_table(index="subject", columns="seed", values="value")
 
 
-def reference_claims() -> list[dict[str, Any]]:
+def book_claims() -> list[dict[str, Any]]:
     """The contrasts of that run, as its rules judged them."""
     found: list[dict[str, Any]] = read_json(_reference() / "compare" / "claims.json", [])
     return found

@@ -19,7 +19,7 @@ from matplotlib.patches import Patch
 
 from braintransfer.provenance import atomic_write_bytes, atomic_write_json
 from braintransfer.study import CLASS_TITLES, SOURCES
-from braintransfer.tables import SOURCE_TITLES
+from braintransfer.tables import SOURCE_TITLES, source_title
 
 #: One hue a domain (natural orange, MRI blue), one shade a task, grey for scratch, black for ImageNet. Orange and blue
 #: stay apart for every common kind of colour blindness; the marker says the task once more.
@@ -152,13 +152,23 @@ def rows_of_target(summary: pd.DataFrame, target: str, metric: str) -> dict[str,
     return {str(row["source"]): {str(k): v for k, v in row.items()} for row in part.to_dict("records")}
 
 
-def short_title(source: str) -> str:
-    return (
-        source.replace("classification", "class.")
-        .replace("segmentation", "segm.")
-        .replace("selfsupervised", "self-sup.")
-        .replace("natural", "nat.")
-    )
+#: What is shortened in a label.
+_SHORT = {
+    "random weights (scratch)": "random weights",
+    "classification": "class.",
+    "segmentation": "segm.",
+    "self-supervised": "self-sup.",
+    "natural": "nat.",
+    " of the images": "",
+}
+
+
+def short_title(name: str) -> str:
+    """The title of a source, of a side of a claim or of a contrast, short enough for a label: "MRI · segm."."""
+    title = source_title(name)
+    for long, short in _SHORT.items():
+        title = title.replace(long, short)
+    return title
 
 
 def count_axis(axis: Axes, counts: Sequence[float], labels: Sequence[str] | None = None) -> None:

@@ -62,7 +62,7 @@ def arms_figure(arms: pd.DataFrame, target: str, kinds: Mapping[str, str]) -> Dr
             source = str(row["source"])
             names = ("difference", "difference_lower", "difference_upper")
             _forest(axis, place, row, names, color=COLOURS[source], marker=marker(source))
-            labels.append(f"{row['arm']} · {short_title(source)}")
+            labels.append(f"{str(row['arm']).replace('_', ' ')} · {short_title(source)}")
             mean, low, high = (float(row[name]) for name in names)
             spoken.append(f"{labels[-1]}: {tables.with_interval(mean, low, high, 3)}")
         _finish(axis, labels, f"difference in {METRIC_TITLES[metric]}, control minus main arm")
@@ -89,7 +89,7 @@ def factorial_figure(factorial: pd.DataFrame, kinds: Mapping[str, str]) -> Drawi
                 kind = str(row["kind"])
                 style = {"color": EFFECT_COLOURS[kind], "marker": {"domain": "D", "task": "o"}.get(kind, "s")}
                 _forest(axis, place, row, ("mean", "lower", "upper"), **style)
-                contrast = short_title(str(row["contrast"]).replace(" - ", " − "))
+                contrast = short_title(tables.contrast_title(str(row["contrast"])))
                 labels.append(f"{kind}: {contrast}")
                 said = tables.with_interval(float(row["mean"]), float(row["lower"]), float(row["upper"]), 3)
                 spoken.append(f"{TARGET_TITLES[target]}, {labels[-1]}: {said}")

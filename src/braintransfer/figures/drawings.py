@@ -53,11 +53,11 @@ def network_figure(encoder: str = "tf_efficientnet_lite0") -> Drawing:
         axis.text(2.1, 6.2, "encoder: transferred", ha="center", fontweight="bold", color=COLOURS["mri-segmentation"])
         axis.text(7.85, 6.2, "decoder and head: same start", ha="center", fontweight="bold", color="#555555")
         axis.text(5.0, 5.5, "copied across", ha="center", fontsize=9, color="#555555")
-        axis.text(0.5, 0.2, "slice in, three equal channels", fontsize=9, color="#333333")
-        axis.text(9.5, 0.2, "one map a class out", ha="right", fontsize=9, color="#333333")
+        axis.text(0.5, 0.2, "in: one slice, as three equal channels", fontsize=9, color="#333333")
+        axis.text(9.5, 0.2, "out: one probability map for each class", ha="right", fontsize=9, color="#333333")
     caption = (
-        f"The network, a U-Net on the encoder {encoder}. Boxes are stages with their resolution as a fraction of "
-        "the input. Only the encoder "
+        f"The network, a U-Net on the encoder {encoder}. A slice goes in on the left, and one probability map for each class "
+        "comes out on the right. Boxes are stages with their resolution as a fraction of the input. Only the encoder "
         "(blue) comes from a source; decoder and head (grey) start with the same values, drawn from the seed, "
         "whatever the source."
     )
@@ -65,7 +65,7 @@ def network_figure(encoder: str = "tf_efficientnet_lite0") -> Drawing:
         figure,
         caption,
         "Five encoder stages from one half to one thirty-second of the input on the left, four decoder stages on "
-        "the right, joined by arrows.",
+        "the right, joined by arrows. In: one slice. Out: one probability map for each class.",
     )
 
 

@@ -169,17 +169,23 @@ def overview_figure(results: pd.DataFrame, kinds: Mapping[str, str], baselines: 
                 f"({kind_words(kinds, target)[0].lower()}{kind_words(kinds, target)[1:]})"
             )
     lines = (
-        " Vertical lines: prior map (dotted), one threshold (dash-dotted), resolution ceiling (dashed)."
+        " Vertical lines: what needs no network, marking where lesions or tissue usually are (dotted) or what is darker or brighter "
+        "than one limit (dash-dotted), and the best score that the grid of the pictures allows (dashed)."
         if baselines is not None and len(baselines)
         else ""
     )
+    words = [tables.TARGET_WORDS[t] for t in present] or ["nothing"]
     sentence = "; ".join(sizes)
     sentence = sentence[:1].upper() + sentence[1:]
+    panels = " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
     caption = (
-        f"Accuracy on each target after fine-tuning from each source. {sentence}. Small points: one person each, "
-        "mean over "
-        "seeds. Large mark and bar: mean and its 95 % interval over people and seeds. Orange: natural images; "
-        f"blue: MRI.{lines}"
+        f"How well one and the same network outlines {panels}, one panel each, after starting from different sources, one a row: "
+        "random weights, ImageNet (photographs, a public network), or a training on natural pictures or on brain MRI in which it "
+        "learned to name what a picture shows (classification), to outline it (segmentation) or to restore damaged pictures "
+        "(self-supervised). Further right is better: a score (Dice, or mIoU for tissue) is 0 where the outline shares nothing with "
+        "the one that it should be, and 1 where both are equal. Small points: one test person each, the mean over seeds, which are "
+        "repetitions with other random numbers. Large mark and bar: the mean, and its 95 % interval, a range made to hold the true "
+        f"mean in 95 of 100 such studies. {sentence}. Orange: natural pictures; blue: MRI.{lines}"
     )
     return Drawing(figure, caption, "Mean and 95 % interval by source. " + " ".join(alts))
 
@@ -330,20 +336,27 @@ def claims_figure(contrasts: Sequence[Mapping[str, Any]], kinds: Mapping[str, st
                 markeredgecolor="white",
                 zorder=4,
             )
-            labels.append(f"{c['claim']} · {c['target']} · {short_title(str(c['A']))} − {short_title(str(c['B']))}")
+            a, b = (short_title(str(c[side])) for side in ("A", "B"))
+            target = {"ms": "MS"}.get(str(c["target"]), str(c["target"]))
+            labels.append(f"{_claim(c['claim'])}, {target}: {a} − {b}")
             spoken.append(f"{labels[-1]}: {tables.with_interval(float(c['estimate']), low, high, 3)}")
         axis.axvline(0, color="#333333", linewidth=1)
         axis.set_yticks(range(len(rows)), labels, fontsize=8)
         axis.set_ylim(len(rows) - 0.4, -0.6)
         axis.grid(axis="y", visible=False)
-        axis.set_xlabel("difference in the metric named in the table")
+        axis.set_xlabel("A minus B")
     where = "; ".join(dict.fromkeys(kind_words(kinds, str(c["target"])) for c in rows if str(c["target"]) in kinds))
     caption = (
-        "Every contrast of the three claims: A minus B with its interval (95 %; claim 2: 90 %). "
+        "Every contrast of the three claims: A minus B in the metric of the target, with its interval (95 %; claim 2: 90 %). "
         f"{where + '. ' if where else ''}Grey band: the margin that was "
         "fixed before the first score. To the right of zero A is higher."
     )
     return Drawing(figure, caption, "Differences with intervals. " + "; ".join(spoken) + ".")
+
+
+def _claim(name: object) -> str:
+    """ "claim1" -> "claim 1"."""
+    return str(name).replace("claim", "claim ")
 
 
 VERDICT_COLOURS = {"supported": "#009e73", "inconclusive": "#bdbdbd", "not supported": "#d55e00", "not run": "#ececec"}
@@ -374,7 +387,9 @@ def robustness_figure(choices: pd.DataFrame, kinds: Mapping[str, str]) -> Drawin
                     if (part.loc[part["planned"].astype(str) == "True", "verdict"] == verdict).any():
                         axis.plot(left + share / 2, place, marker="o", color="black", markersize=5, zorder=3)
                 left += share
-            labels.append(f"{claim} · {'all targets' if target == 'all' else TARGET_TITLES.get(target, target)}")
+            labels.append(
+                f"{_claim(claim)}, {'all targets' if target == 'all' else tables.TARGET_WORDS.get(target, target)}"
+            )
             spoken.append(f"{labels[-1]}: {', '.join(said)}")
         axis.set_yticks(range(len(bars)), labels)
         axis.set_ylim(len(bars) - 0.4, -0.6)

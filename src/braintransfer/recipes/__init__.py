@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
 
 from braintransfer.errors import BadInput
@@ -10,37 +11,45 @@ from braintransfer.recipes.checking import check, input_files, list_recipes, mis
 from braintransfer.recipes.downloads import get
 from braintransfer.recipes.files import refuse_overlaps
 from braintransfer.recipes.matlab import matlab_images
+from braintransfer.recipes.people import refuse_shared_people
 from braintransfer.recipes.pictures import composited_images, folder_images
 from braintransfer.recipes.quality import write_quality_page
+from braintransfer.recipes.readable import LeftOut, refuse
 from braintransfer.recipes.samples import SourceImage, SubjectScan
 from braintransfer.recipes.scans import folder_scans
 from braintransfer.recipes.schema import Recipe, load_recipe
-from braintransfer.recipes.slices import slice_images
+from braintransfer.recipes.slices import lesion_slices, slice_images
 from braintransfer.recipes.splitting import block_split, source_split
 
 __all__ = [
     "Recipe", "SourceImage", "SubjectScan", "block_split", "check", "get", "images", "input_files", "list_recipes",
-    "load_recipe", "missing", "refuse_overlaps", "scans", "source_split", "write_quality_page",
+    "load_recipe", "missing", "refuse_overlaps", "refuse_shared_people", "scans", "source_split", "write_quality_page",
 ]  # fmt: skip
 
 
-def images(recipe: Recipe, data_root: Path | str | None, n: int, size: int, seed: int) -> Iterator[SourceImage]:
+def images(
+    recipe: Recipe, data_root: Path | str | None, n: int, size: int, seed: int, left_out: LeftOut | None = None
+) -> Iterator[SourceImage]:
     """`n` pictures of a source (0: all there are), square with `size` pixels a side; the same for the same `seed`.
 
-    Each has a group (`subject`), a mask of 0/1 and a class. BadInput when the recipe is not a set of pictures.
+    Each has a group (`subject`), a mask of 0/1 and a class. Bad files are refused all at once; with `left_out` they are named to it,
+    and others take their place, so that there are `n` all the same. BadInput when too few can be read, or when the recipe is
+    not a set of pictures.
     """
     if recipe.kind == "images":
-        yield from folder_images(recipe, data_root, n, size, seed)
+        yield from folder_images(recipe, data_root, n, size, seed, left_out)
     elif recipe.kind == "slices":
-        yield from (matlab_images if recipe.matlab else slice_images)(recipe, data_root, n, size, seed)
+        yield from (matlab_images if recipe.matlab else slice_images)(recipe, data_root, n, size, seed, left_out)
     elif recipe.kind == "composited" and recipe.composite is not None:
         photographs = load_recipe(recipe.composite.photographs, data_root)
-        yield from composited_images(recipe, photographs, data_root, n, size, seed)
+        yield from composited_images(recipe, photographs, data_root, n, size, seed, left_out=left_out)
     elif recipe.kind == "simulated" and recipe.generator in ("natural", "mri"):
         from braintransfer import simulate
 
         generate = simulate.simulated_natural if recipe.generator == "natural" else simulate.simulated_mri
         yield from generate(n, size, seed)
+    elif recipe.kind == "semisynthetic" and recipe.slices is not None:
+        yield from lesion_slices(recipe, scans(recipe, data_root, 0, seed, left_out=left_out), n, size, seed)
     else:
         raise BadInput(
             f"recipe {recipe.name} ({recipe.kind}) gives scans, not pictures; choose another for this source"
@@ -54,17 +63,18 @@ def scans(
     seed: int,
     spacing: float = 2.0,
     contrast: str | float | None = None,
-    left_out: Callable[[str], None] | None = None,
+    left_out: LeftOut | None = None,
 ) -> Iterator[SubjectScan]:
     """The scans of `limit` people of a target (0: everybody), each on its own grid; the same for the same `seed`.
 
     `spacing` (mm) is that of simulated scans only; `contrast` ("real", "demo" or a number; 1.0 for the null check) that
-    of inserted lesions only. With `left_out`, bad scans of a folder are left out and named to it instead of refused.
+    of inserted lesions only. Bad files are refused all at once; with `left_out` they are left out and named to it.
     BadInput when the recipe holds pictures.
     """
     if recipe.kind == "volumes":
         yield from folder_scans(recipe, data_root, limit, seed, left_out)
     elif recipe.kind == "semisynthetic" and recipe.lesions is not None:
+        from braintransfer.recipes import screening
         from braintransfer.recipes.semisynthetic import semisynthetic_scans
 
         background = load_recipe(recipe.lesions.background, data_root)
@@ -73,7 +83,16 @@ def scans(
             for library in recipe.lesions.libraries
         ]
         chosen = recipe.lesions.contrast if contrast is None else contrast
-        yield from semisynthetic_scans(recipe, background, libraries, data_root, limit, seed, chosen)  # type: ignore[arg-type]
+        if left_out is not None:
+            background, libraries = screening.usable(background, libraries, data_root, left_out)
+            made = semisynthetic_scans(recipe, background, libraries, data_root, 0, seed, chosen)  # type: ignore[arg-type]
+            yield from itertools.islice(made, limit or None)
+            return
+        try:
+            yield from semisynthetic_scans(recipe, background, libraries, data_root, limit, seed, chosen)  # type: ignore[arg-type]
+        except BadInput:
+            refuse(screening.unreadable(background, libraries, data_root), f"the files of {recipe.name}")
+            raise
     elif recipe.kind == "simulated" and recipe.generator in ("stroke", "ms", "anatomy"):
         from braintransfer import simulate
 

@@ -13,6 +13,7 @@ from braintransfer.recipes.files import how_to_get, match_files, people_of, scan
 from braintransfer.recipes.matlab import check_matlab, matlab_files
 from braintransfer.recipes.picture_sets import disagreements, list_files, picture_files
 from braintransfer.recipes.pictures import label_of, read_mask_of, read_picture
+from braintransfer.recipes.readable import LeftOut
 from braintransfer.recipes.scans import read_subject_scan
 from braintransfer.recipes.schema import Library, Recipe, every_recipe, load_recipe
 from braintransfer.recipes.slices import check_slices, slice_inputs
@@ -52,8 +53,11 @@ def needed_sets(recipe: Recipe, data_root: Path | str | None) -> list[tuple[Reci
     return [(recipe, None)]
 
 
-def missing(recipe: Recipe, data_root: Path | str | None) -> str:
-    """One line that says what is not there at all and how to get it; empty when the set can be started on."""
+def missing(recipe: Recipe, data_root: Path | str | None, left_out: LeftOut | None = None) -> str:
+    """One line that says what is not there at all and how to get it; empty when the set can be started on.
+
+    With `left_out`, single files that are missing are named to it and do not count.
+    """
     for part, library in needed_sets(recipe, data_root):
         if data_root is None:
             return f"recipe {recipe.name} needs a folder of data sets; give it with --data (make: DATA=)"
@@ -63,32 +67,35 @@ def missing(recipe: Recipe, data_root: Path | str | None) -> str:
             return f"{folder}: data of {recipe.name} is missing; {how_to_get(part)}"
         if library is None:
             try:
-                _files(part, data_root)
+                _files(part, data_root, left_out)
             except BadInput as error:
                 return str(error)
     return ""
 
 
-def _files(recipe: Recipe, data_root: Path | str | None) -> list[Path]:
+def _files(recipe: Recipe, data_root: Path | str | None, left_out: LeftOut | None = None) -> list[Path]:
     root = recipe.root(data_root)
     if recipe.kind == "images":
-        pictures = picture_files(recipe, data_root)
+        pictures = picture_files(recipe, data_root, left_out)
         return list_files(recipe, root) + [p for f in pictures for p in (f.image, f.mask, f.objects) if p is not None]
     if recipe.matlab is not None:
         return [path for _, path in matlab_files(recipe, data_root)]
     if recipe.kind == "slices":
-        return slice_inputs(recipe, data_root)
+        return slice_inputs(recipe, data_root, left_out)
     tables = [root / recipe.people.file] if recipe.people is not None else []
     scans = scan_files(recipe, data_root)
     return tables + [p for f in scans for p in (f.image, f.mask, f.brain, *f.more_masks) if p is not None]
 
 
-def input_files(recipe: Recipe, data_root: Path | str | None) -> list[Path]:
-    """Every file that the recipe reads (all masks of its libraries too), sorted; empty for simulated sets."""
+def input_files(recipe: Recipe, data_root: Path | str | None, left_out: LeftOut | None = None) -> list[Path]:
+    """Every file that the recipe reads (all masks of its libraries too), sorted; empty for simulated sets.
+
+    With `left_out`, what is missing is named to it and left out.
+    """
     found: set[Path] = set()
     for part, library in needed_sets(recipe, data_root):
         if library is None:
-            found.update(_files(part, data_root))
+            found.update(_files(part, data_root, left_out))
         else:
             found.update(path for path, _ in match_files(part.root(data_root) / library.folder, library.pattern))
     return sorted(found)
@@ -147,9 +154,10 @@ def _check_scans(recipe: Recipe, data_root: Path | str | None) -> list[str]:
 
 
 def _check_pictures(recipe: Recipe, data_root: Path | str | None) -> list[str]:
-    files = picture_files(recipe, data_root)
+    sentences: list[str] = []
+    files = picture_files(recipe, data_root, sentences.append)
     root = recipe.root(data_root)
-    sentences = [*_doubled((f.image.relative_to(root).as_posix() for f in files), "sample")]
+    sentences += [*_doubled((f.image.relative_to(root).as_posix() for f in files), "sample")]
     sentences += disagreements(recipe, root, files)
     seen: dict[str, list[tuple[str, str]]] = {}
     for f in files:

@@ -58,7 +58,7 @@ def get(
     record = folder / UNPACKED
     report(f"{recipe.name}: {recipe.title}. Licence: {recipe.licence}")
     for download in recipe.access.files:
-        name = PurePosixPath(download.url).name
+        name = download.file_name
         done = record.read_text(encoding="utf-8").split() if record.is_file() else []
         if _checksum(download)[1] in done:
             report(f"{name}: unpacked before; delete {record} to get it again")

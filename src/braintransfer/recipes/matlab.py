@@ -14,6 +14,7 @@ from scipy import ndimage
 from braintransfer import study, volumes
 from braintransfer.errors import BadInput
 from braintransfer.recipes.files import how_to_get, match_files
+from braintransfer.recipes.readable import LeftOut, drawn
 from braintransfer.recipes.samples import SourceImage
 from braintransfer.recipes.schema import Recipe
 from braintransfer.untrusted import MOST_PIXELS
@@ -147,17 +148,24 @@ def _at(values: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray
     return result
 
 
-def matlab_images(recipe: Recipe, data_root: Path | str | None, n: int, size: int, seed: int) -> Iterator[SourceImage]:
-    """`n` slices of the set drawn with `seed` (0: all), in the set's own order; square, `size` pixels, one file at a time."""
+def matlab_images(
+    recipe: Recipe, data_root: Path | str | None, n: int, size: int, seed: int, left_out: LeftOut | None = None
+) -> Iterator[SourceImage]:
+    """`n` slices of the set drawn with `seed` (0: all), in the set's own order; square, `size` pixels, one file at a time.
+
+    Bad ones are all refused at once or, with `left_out`, named to it and replaced (`readable.drawn`).
+    """
     files = matlab_files(recipe, data_root)
-    if n > len(files):
-        raise BadInput(f"recipe {recipe.name}: {n} images asked for, {len(files)} are there; ask for fewer")
-    for i in np.sort(study.stream(seed, "which-images").permutation(len(files))[: n or len(files)]):
+
+    def read(i: int, _: list[int]) -> list[SourceImage]:
         name, path = files[i]
         item = read_matlab_slice(recipe, path)
         image = volumes.to_uint8(_resized(item.image, size), _resized((item.image > 0).astype(np.float32), size) > 0.5)
         mask = (_resized(item.mask.astype(np.float32), size) > 0.5).astype(np.uint8)
-        yield SourceImage(item.person, name, image, mask, item.label)
+        return [SourceImage(item.person, name, image, mask, item.label)]
+
+    order = study.stream(seed, "which-images").permutation(len(files))
+    yield from drawn(recipe.name, order, n, read, left_out)
 
 
 def _resized(array: np.ndarray, size: int) -> np.ndarray:

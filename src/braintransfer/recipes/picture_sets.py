@@ -16,6 +16,7 @@ from scipy.io.matlab import MatReadError
 
 from braintransfer.errors import BadInput
 from braintransfer.recipes.files import fill, how_to_get, match_files, read_table, some
+from braintransfer.recipes.readable import LeftOut, refuse
 from braintransfer.recipes.schema import Recipe, SampleTable
 from braintransfer.recipes.splitting import HELD_OUT
 
@@ -50,21 +51,22 @@ class PictureFiles:
     drawn: DrawnObjects | None = field(default=None, compare=False, repr=False)
 
 
-def picture_files(recipe: Recipe, data_root: Path | str | None) -> list[PictureFiles]:
+def picture_files(recipe: Recipe, data_root: Path | str | None, left_out: LeftOut | None = None) -> list[PictureFiles]:
     """Every picture of an image set, in the set's own order.
 
     The pictures are those of COCO's annotation files, where the recipe has them; of the table of samples, where it gives
     all that the picture's pattern asks for; else those that fit the patterns. BadInput when the folder is missing, nothing
-    fits, or pictures and lists do not agree (all that disagree are counted).
+    fits, or pictures and lists do not agree (all that disagree are counted); with `left_out`, pictures that a list names and
+    that are missing are named to it and left out instead.
     """
     root = recipe.root(data_root)
     if not root.is_dir():
         raise BadInput(f"{root}: folder of {recipe.name} is missing; {how_to_get(recipe)}")
     table = recipe.samples
     if recipe.patterns.coco:
-        return _from_coco(recipe, root)
+        return _from_coco(recipe, root, left_out)
     if table is not None and set(re.findall(r"\{(\w+)\}", recipe.patterns.image[0])) <= {"sample", "label", "group"}:
-        return _from_table(recipe, table, root)
+        return _from_table(recipe, table, root, left_out)
     return _from_patterns(recipe, table, root)
 
 
@@ -97,18 +99,27 @@ def sample_rows(table: SampleTable, root: Path) -> list[dict[str, str]]:
 # ------------------------------------------------------------------------------------------------ tables and patterns
 
 
-def _from_table(recipe: Recipe, table: SampleTable, root: Path) -> list[PictureFiles]:
+def _from_table(recipe: Recipe, table: SampleTable, root: Path, left_out: LeftOut | None = None) -> list[PictureFiles]:
     found, absent = [], []
-    for row in sample_rows(table, root):
+    rows = sample_rows(table, root)
+    for row in rows:
         fields = {"sample": row[table.sample], "label": row.get(table.label, ""), "group": row.get(table.group, "")}
         item = _picture(recipe, root, root / fill(recipe.patterns.image[0], fields), fields, fields["label"])
         needed = (item.image, item.mask, item.objects)
-        absent += [p.relative_to(root).as_posix() for p in needed if p is not None and not p.is_file()]
-        found.append(item)
-    if absent:
-        raise BadInput(
-            f"{root}: {some(absent)} named in {table.file} but missing; get the whole set, or take the rows out"
-        )
+        gone = [
+            f"{p}: named in {table.file} but missing; get it, or take the row out"
+            for p in needed
+            if p is not None and not p.is_file()
+        ]
+        absent += gone
+        if gone and left_out is not None:
+            left_out(gone[0])
+        else:
+            found.append(item)
+    if left_out is None:
+        refuse(absent, f"the files of {len(rows)} pictures of {recipe.name}")
+    if not found and rows:
+        raise BadInput(f"{root}: no picture of {table.file} is there; get the whole set")
     if not found:
         raise BadInput(f"{root / table.file}: names no sample; get the whole set")
     return found
@@ -195,7 +206,7 @@ def _numbered(path: Path, sample: str, truth: list[str], devkit: Path) -> str:
 # ------------------------------------------------------------------------------------------------ COCO's annotation files
 
 
-def _from_coco(recipe: Recipe, root: Path) -> list[PictureFiles]:
+def _from_coco(recipe: Recipe, root: Path, left_out: LeftOut | None = None) -> list[PictureFiles]:
     """Pictures with at least one whole object; the class is that of the largest, a crowd counts for the mask only."""
     files = match_files(root, recipe.patterns.coco)
     if not files:
@@ -217,7 +228,10 @@ def _from_coco(recipe: Recipe, root: Path) -> list[PictureFiles]:
                 named = fields | {"sample": Path(image["file_name"]).stem}
                 path = root / fill(recipe.patterns.image[0], named)
                 if not path.is_file():
-                    absent.append(path.relative_to(root).as_posix())
+                    absent.append(f"{path}: named in the annotations but missing; get it")
+                    if left_out is not None:
+                        left_out(absent[-1])
+                        continue
                 outlines = tuple(part for o in objects[image["id"]] for part in o["outlines"])
                 drawn = DrawnObjects((image["height"], image["width"]), outlines)
                 plain = _picture(recipe, root, path, named, names[largest["category"]])
@@ -226,10 +240,11 @@ def _from_coco(recipe: Recipe, root: Path) -> list[PictureFiles]:
             raise BadInput(
                 f"{path_of_list}: not COCO's annotations of objects ({type(error).__name__}: {error}); download it again"
             ) from error
-    if absent:
-        raise BadInput(f"{root}: {some(absent)} named in the annotations but missing; get the whole set")
+    if left_out is None:
+        refuse(absent, f"{len(found)} pictures of {recipe.name}")
     if not found:
-        raise BadInput(f"{root}: the annotations name no object; get the whole set")
+        what = "no picture that they name is there" if absent else "the annotations name no object"
+        raise BadInput(f"{root}: {what}; get the whole set")
     return found
 
 

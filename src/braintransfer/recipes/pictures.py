@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, UnidentifiedImageError
 from braintransfer import study
 from braintransfer.errors import BadInput
 from braintransfer.recipes.picture_sets import DrawnObjects, PictureFiles, picture_files
+from braintransfer.recipes.readable import LeftOut, drawn, refuse
 from braintransfer.recipes.samples import SourceImage
 from braintransfer.recipes.schema import MaskValues, Recipe
 from braintransfer.recipes.splitting import HELD_OUT
@@ -184,29 +185,32 @@ def read_source_image(recipe: Recipe, files: PictureFiles, size: int) -> SourceI
     return SourceImage(files.group, files.sample, _square(image, size), small, label)
 
 
-def folder_images(recipe: Recipe, data_root: Path | str | None, n: int, size: int, seed: int) -> Iterator[SourceImage]:
-    """`n` pictures of the set drawn with `seed` (0: all), in the set's own order; square, `size` pixels."""
-    files = picture_files(recipe, data_root)
-    if n > len(files):
-        raise BadInput(f"recipe {recipe.name}: {n} images asked for, {len(files)} are there; ask for fewer")
-    chosen = np.sort(study.stream(seed, "which-images").permutation(len(files))[:n]) if n else np.arange(len(files))
-    for i in chosen:
-        yield read_source_image(recipe, files[i], size)
+def folder_images(
+    recipe: Recipe, data_root: Path | str | None, n: int, size: int, seed: int, left_out: LeftOut | None = None
+) -> Iterator[SourceImage]:
+    """`n` pictures of the set drawn with `seed` (0: all), in the set's own order; square, `size` pixels.
+
+    Bad ones are all refused at once or, with `left_out`, named to it and replaced (`readable.drawn`).
+    """
+    files = picture_files(recipe, data_root, left_out)
+    order = study.stream(seed, "which-images").permutation(len(files))
+    yield from drawn(recipe.name, order, n, lambda i, _: [read_source_image(recipe, files[i], size)], left_out)
 
 
 def composited_images(
     recipe: Recipe, photographs: Recipe, data_root: Path | str | None, n: int, size: int, seed: int,
-    validation_share: float = 0.15,
+    validation_share: float = 0.15, left_out: LeftOut | None = None,
 ) -> Iterator[SourceImage]:  # fmt: skip
     """`n` composites, of which the last `validation_share` come from held-out photographs only.
 
     Each takes two photographs of different classes; photographs come round before any is used again. The subject is
     `train/<number>` or `val/<number>`, so that the split of parts keeps photographs apart. Where the recipe names grounds, one of
-    those lies behind, and they are no classes.
+    those lies behind, and they are no classes. A bad photograph is refused together with all other bad ones of the set or, with
+    `left_out`, named to it and used nowhere; the composites are as many all the same.
     """
     from braintransfer.simulate.scenes import composite
 
-    files = picture_files(photographs, data_root)
+    files = picture_files(photographs, data_root, left_out)
     parts = {"train": [f for f in files if f.group.split("/")[0] not in HELD_OUT]}
     parts["val"] = [f for f in files if f.group.split("/")[0] in HELD_OUT]
     assert recipe.composite is not None
@@ -216,9 +220,9 @@ def composited_images(
             f"recipe {recipe.name}: composite: grounds: {', '.join(sorted(unknown))}: no class of {photographs.name} is called so"
         )
     held_out = max(1, round(validation_share * n))
-    number = 0
+    number, bad = 0, set[Path]()
     for part, count in (("train", n - held_out), ("val", held_out)):
-        if len(labels := {f.label for f in parts[part]}) < 2 or labels <= grounds:
+        if not _enough(parts[part], grounds):
             raise BadInput(
                 f"recipe {recipe.name}: photographs of {photographs.name} need two classes in `{part}`, not all of them "
                 "grounds; get the set"
@@ -226,12 +230,57 @@ def composited_images(
         rng = study.stream(seed, f"composite-{part}")
         rounds = _pairs(parts[part], rng, grounds)
         for _ in range(count):
-            chosen = next(rounds)
-            photos = [read_picture(f.image) for f in chosen]
+            photos: list[np.ndarray] = []
+            while len(photos) < 2:
+                chosen = next(rounds)
+                if any(f.image in bad for f in chosen):
+                    continue
+                photos = _photographs(chosen, bad, files, left_out)
+                if not photos and not _enough(parts[part], grounds, bad):
+                    raise BadInput(
+                        f"recipe {recipe.name}: {len(bad)} photographs of {photographs.name} cannot be read, and what is left in "
+                        f"`{part}` has no two classes, not all of them grounds; get the set again"
+                    )
             photos = [np.repeat(p[..., None], 3, axis=2) if p.ndim == 2 else p for p in photos]
             image, mask, label = composite(rng, photos, [f.label for f in chosen], size, sorted(grounds))
             yield SourceImage(f"{part}/{number:05d}", f"{number:05d}", image, mask, label)
             number += 1
+
+
+def _enough(files: Sequence[PictureFiles], grounds: Collection[str], bad: Collection[Path] = ()) -> bool:
+    """Whether pairs can be made of those that are not bad: two classes, one that may lie in front and one for behind."""
+    front = {f.label for f in files if f.label not in grounds and f.image not in bad}
+    behind = {f.label for f in [f for f in files if f.label in grounds] or files if f.image not in bad}
+    return bool(front and behind) and len(front | behind) > 1
+
+
+def _photographs(
+    chosen: Sequence[PictureFiles], bad: set[Path], files: Sequence[PictureFiles], left_out: LeftOut | None
+) -> list[np.ndarray]:
+    """The photographs (H, W) or (H, W, 3), uint8; none where one is bad, which then stands in `bad` and is named to `left_out`.
+
+    Without `left_out`, BadInput on all bad ones of `files`.
+    """
+    photos, said = _read_all(chosen)
+    if said and left_out is None:
+        refuse(list(_read_all(files, keep=False)[1].values()), f"{len(files)} photographs")
+    for path, sentence in said.items():
+        bad.add(path)
+        if left_out is not None:
+            left_out(sentence)
+    return [] if said else photos
+
+
+def _read_all(files: Sequence[PictureFiles], keep: bool = True) -> tuple[list[np.ndarray], dict[Path, str]]:
+    photos, said = [], {}
+    for f in files:
+        try:
+            photo = read_picture(f.image)
+        except BadInput as error:
+            said[f.image] = str(error)
+        else:
+            photos += [photo] if keep else []
+    return photos, said
 
 
 def _pairs(

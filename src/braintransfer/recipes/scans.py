@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from braintransfer import study
 from braintransfer.errors import BadInput
 from braintransfer.recipes.files import ScanFiles, scan_files
+from braintransfer.recipes.readable import LeftOut, refuse
 from braintransfer.recipes.samples import SubjectScan
 from braintransfer.recipes.schema import Recipe
 from braintransfer.volumes import Scan, affine_of_axes, brain_of, read_mask, read_scan
@@ -79,7 +80,7 @@ def folder_scans(
     data_root: Path | str | None,
     limit: int,
     seed: int,
-    left_out: Callable[[str], None] | None = None,
+    left_out: LeftOut | None = None,
 ) -> Iterator[SubjectScan]:
     """All scans of `limit` people (0: everybody), one after another.
 
@@ -102,10 +103,7 @@ def folder_scans(
         if not bad:
             good += 1
             yield item
-    if len(bad) == 1:
-        raise BadInput(bad[0])
-    if bad:
-        raise BadInput(f"{len(bad)} of {len(found)} scans of {recipe.name} are bad: {' | '.join(bad)}")
+    refuse(bad, f"{len(found)} scans of {recipe.name}")
     if not good:
         raise BadInput(
             f"recipe {recipe.name}: every scan is bad and left out; see `braintransfer data check {recipe.name}`"

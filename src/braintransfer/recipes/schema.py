@@ -27,6 +27,8 @@ class Download(_Part):
     """One file to fetch. A checksum is required: what cannot be checked is not unpacked."""
 
     url: str
+    #: What the owner calls the file, where the address does not say it (figshare's end in a number).
+    name: str = ""
     sha256: str = ""
     md5: str = ""
     unpack: bool = True
@@ -35,12 +37,16 @@ class Download(_Part):
 
     @model_validator(mode="after")
     def _checked(self) -> Download:
-        name = PurePosixPath(self.url).name
-        if not self.url.startswith(("https://", "http://")) or name_of_one(name) != name:
-            raise ValueError(f"url must be http(s) and end in the name of a file, not {self.url}")
+        if not self.url.startswith(("https://", "http://")) or name_of_one(self.file_name) != self.file_name:
+            raise ValueError(f"url must be http(s) and end in the name of a file (or give `name`), not {self.url}")
         if not (self.sha256 or self.md5):
             raise ValueError("give sha256 (or md5, where that is all the owner publishes)")
         return self
+
+    @property
+    def file_name(self) -> str:
+        """What the file is called on disk and in a mirror."""
+        return self.name or PurePosixPath(self.url).name
 
 
 class Access(_Part):
@@ -185,13 +191,18 @@ class ClassOf(_Part):
 class Slices(_Part):
     """Which slices of a volume become pictures: `per_scan` of them, evenly spread between two depths below the brain's top.
 
-    With the skull on it is the head's top; in coronal slices its front. `field_mm` is a picture's width in millimetres.
+    With the skull on it is the head's top; in coronal slices its front. Of a semi-synthetic set: of those on which the lesion
+    shows, at most `per_scan`. `field_mm` is a picture's width in millimetres.
     """
 
     plane: Literal["axial", "coronal"] = "axial"
     per_scan: int = Field(default=8, ge=1)
     below_top_mm: tuple[float, float] = (30, 100)
     field_mm: float = Field(default=224, gt=0)
+    #: From slice to slice. Empty: as wide as a picture's pixel. Closer ones are cut that fine, then made smaller as photographs are.
+    between_mm: float | None = Field(default=None, gt=0)
+    #: Take the first scan of each person only, so that nobody gives more pictures than others.
+    one_scan: bool = False
     class_of: ClassOf | None = None
 
 

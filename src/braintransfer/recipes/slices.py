@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from scipy import ndimage
 
 from braintransfer import study, volumes
 from braintransfer.errors import BadInput
-from braintransfer.recipes.files import fill, how_to_get, match_files, read_table, some
-from braintransfer.recipes.samples import SourceImage
+from braintransfer.recipes.files import fill, how_to_get, match_files, people_of, read_table, some
+from braintransfer.recipes.readable import LeftOut, drawn, refuse
+from braintransfer.recipes.samples import SourceImage, SubjectScan
 from braintransfer.recipes.scans import check_brain
 from braintransfer.recipes.schema import ClassOf, Recipe
 
@@ -20,6 +22,9 @@ from braintransfer.recipes.schema import ClassOf, Recipe
 PLANES = {"axial": np.eye(4), "coronal": np.eye(4)[[0, 2, 1, 3]]}
 #: A slice counts as empty when it holds less brain than this share of the scan's fullest slice.
 EMPTY = 0.05
+#: A lesion shows on a slice when it covers at least this share of the picture: about as much as the smallest tumours of
+#: brain_tumour_t1ce.
+SHOWS = 0.001
 
 
 @dataclass(frozen=True)
@@ -34,52 +39,68 @@ class SliceFiles:
     brain: Path | None
 
 
-def slice_files(recipe: Recipe, data_root: Path | str | None) -> list[SliceFiles]:
+def slice_files(recipe: Recipe, data_root: Path | str | None, left_out: LeftOut | None = None) -> list[SliceFiles]:
     """Every scan that the image patterns find and that has a class, sorted by person and scan.
 
-    Scans whose class is empty in the table are left out. BadInput when the folder is missing, nothing fits, a scan is found
-    twice or has no row, or files are missing beside scans (all at once).
+    Whose a scan is stands in the table of people, else in its name. Scans whose class is empty in the table are left out, and
+    with `one_scan` a person's further ones. BadInput when the folder is missing, nothing fits, a scan is found twice or has no
+    row, or files are missing beside scans (all at once; with `left_out` these scans are named to it instead).
     """
     root, rule = recipe.root(data_root), recipe.slices
     assert rule is not None
     if not root.is_dir():
         raise BadInput(f"{root}: folder of {recipe.name} is missing; {how_to_get(recipe)}")
     rows = _class_rows(rule.class_of, root) if rule.class_of is not None and rule.class_of.table else {}
+    people, table = people_of(recipe, root), recipe.people
     found: dict[str, SliceFiles] = {}
-    strangers, absent, fits = [], [], 0
+    strangers, absent, fits = dict[str, list[str]](), [], 0
     for pattern in recipe.patterns.image:
         for path, fields in match_files(root, pattern):
             fits += 1
-            person = fill(recipe.volume.person or "{subject}", fields)
-            scan = f"{person}_{fields['session']}" if fields.get("session") else person
+            if table is None:
+                person = fill(recipe.volume.person or "{subject}", fields)
+                scan = f"{person}_{fields['session']}" if fields.get("session") else person
+            else:
+                scan = fill("{scan}" if table.scan else "{subject}", fields)
+                if scan not in people:
+                    strangers.setdefault(table.file, []).append(scan)
+                    continue
+                person = people[scan][table.subject]
             if scan in found:
                 raise BadInput(f"{path}: scan {scan} is there already as {found[scan].image}; keep one of them")
             try:
                 label = _label(rule.class_of, fields, rows, recipe.classes)
             except KeyError:
-                strangers.append(fill(rule.class_of.key, fields) if rule.class_of else scan)
+                assert rule.class_of is not None
+                strangers.setdefault(rule.class_of.table, []).append(fill(rule.class_of.key, fields))
                 continue
             if label == "":
                 continue
             mask = root / fill(recipe.patterns.mask, fields) if recipe.patterns.mask else None
             named = recipe.patterns.brain in ("nonzero", "head")
             brain = None if named else root / fill(recipe.patterns.brain, fields)
-            absent += [p for p in (mask, brain) if p is not None and not p.is_file()]
-            found[scan] = SliceFiles(person, scan, label, path, mask, brain)
-    if strangers:
-        assert rule.class_of is not None
+            gone = [
+                f"{p}: missing beside its scan; get it, or take the scan out"
+                for p in (mask, brain)
+                if p is not None and not p.is_file()
+            ]
+            absent += gone
+            if gone and left_out is not None:
+                left_out(gone[0])
+            else:
+                found[scan] = SliceFiles(person, scan, label, path, mask, brain)
+    for file, names in strangers.items():
+        how = "" if table is not None and file == table.file else " (with an empty class to leave them out)"
         raise BadInput(
-            f"{root / rule.class_of.table}: no row for {some(sorted(strangers))}, whose scans are there; "
-            "add the rows (with an empty class to leave them out), or take the scans out"
+            f"{root / file}: no row for {some(sorted(names))}, whose scans are there; add the rows{how}, or take the scans out"
         )
-    if absent:
-        raise BadInput(
-            f"{some([str(p) for p in absent])}: {len(absent)} file(s) missing beside their scans; get the whole set, or take the scans out"
-        )
+    if left_out is None:
+        refuse(absent, f"the files of {fits} scans of {recipe.name}")
     if not found:
         why = f"{fits} scans, none with a class" if fits else f"no scan fits {' or '.join(recipe.patterns.image)}"
         raise BadInput(f"{root}: {why}; {how_to_get(recipe)}")
-    return sorted(found.values(), key=lambda f: (f.person, f.scan))
+    scans = sorted(found.values(), key=lambda f: (f.person, f.scan))
+    return [f for k, f in enumerate(scans) if not (rule.one_scan and k and scans[k - 1].person == f.person)]
 
 
 def _class_rows(of: ClassOf, root: Path) -> dict[str, str]:
@@ -176,8 +197,48 @@ def chosen_slices(recipe: Recipe, brain: np.ndarray, spacing: float, path: Path)
             f"{path}: {len(usable)} slices hold brain between {low:g} and {high:g} mm below its top at {spacing:.3g} mm, "
             f"{rule.per_scan} are wanted; lower `per_scan`, widen `below_top_mm` in the recipe, or use larger pictures"
         )
-    places = (np.arange(rule.per_scan) + 0.5) * len(usable) / rule.per_scan
-    return [int(usable[int(p)]) for p in places]
+    return _evenly(usable, rule.per_scan)
+
+
+def _evenly(places: np.ndarray, n: int) -> list[int]:
+    """`n` of the places, evenly spread over them; all of them when there are fewer."""
+    n = min(n, len(places))
+    return [int(places[int(k)]) for k in (np.arange(n) + 0.5) * len(places) / max(n, 1)]
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """A scan cut into slices: pictures and masks (Z, side, side) uint8, the brain (X, Y, Z) bool on the same grid, and its mm."""
+
+    images: np.ndarray
+    masks: np.ndarray
+    brain: np.ndarray
+    spacing: float
+
+
+def _cut(recipe: Recipe, scan: volumes.Scan, mask: np.ndarray, brain: np.ndarray, size: int) -> _Cut:
+    """mask, brain: bool (X, Y, Z) on the scan's own grid. Slices are as fine as they are close; `_smaller` brings them to `size`."""
+    rule = recipe.slices
+    assert rule is not None
+    spacing = rule.between_mm or rule.field_mm / size
+    side = round(rule.field_mm / spacing)
+    grid = volumes.working_grid(scan, brain, spacing, (side, side))
+    inside = volumes.labels_to_grid(brain.astype(np.uint8), scan.affine, grid, 1) > 0
+    image = volumes.to_uint8(volumes.to_grid(scan.data, scan.affine, grid), inside)
+    marked = volumes.labels_to_grid(mask.astype(np.uint8), scan.affine, grid, 1)
+    return _Cut(volumes.to_slices(image), volumes.to_slices(marked), inside, spacing)
+
+
+def _smaller(array: np.ndarray, size: int) -> np.ndarray:
+    """A square picture brought to `size` pixels, antialiased, as photographs are."""
+    if len(array) == size:
+        return array.copy()
+    return np.asarray(Image.fromarray(array).resize((size, size), Image.Resampling.BILINEAR))
+
+
+def _smaller_mask(mask: np.ndarray, size: int) -> np.ndarray:
+    """A mask of 0/1 the same way: half covered counts."""
+    return mask.copy() if len(mask) == size else (_smaller(mask * np.uint8(255), size) > 127).astype(np.uint8)
 
 
 def read_slices(recipe: Recipe, files: SliceFiles, size: int, wanted: list[int] | None = None) -> list[SourceImage]:
@@ -188,45 +249,64 @@ def read_slices(recipe: Recipe, files: SliceFiles, size: int, wanted: list[int] 
     """
     rule = recipe.slices
     assert rule is not None
-    scan, mask, brain = read_slice_scan(recipe, files)
-    spacing = rule.field_mm / size
-    grid = volumes.working_grid(scan, brain, spacing, (size, size))
-    inside = volumes.labels_to_grid(brain.astype(np.uint8), scan.affine, grid, 1) > 0
-    image = volumes.to_uint8(volumes.to_grid(scan.data, scan.affine, grid), inside)
-    small = volumes.labels_to_grid(mask.astype(np.uint8), scan.affine, grid, 1)
-    places = chosen_slices(recipe, inside, spacing, files.image)
-    images, masks = volumes.to_slices(image), volumes.to_slices(small)
+    cut = _cut(recipe, *read_slice_scan(recipe, files), size)
+    places = chosen_slices(recipe, cut.brain, cut.spacing, files.image)
     found = []
     for number in range(rule.per_scan) if wanted is None else wanted:
         k = places[number]
+        image, mask = _smaller(cut.images[k], size), _smaller_mask(cut.masks[k], size)
         label = files.label or ""
         if rule.class_of is not None and rule.class_of.mask is not None:
-            label = rule.class_of.mask[int(masks[k].any())]
-        found.append(SourceImage(files.person, f"{files.scan}/{number:02d}", images[k].copy(), masks[k].copy(), label))
+            label = rule.class_of.mask[int(mask.any())]
+        found.append(SourceImage(files.person, f"{files.scan}/{number:02d}", image, mask, label))
     return found
 
 
-def slice_images(recipe: Recipe, data_root: Path | str | None, n: int, size: int, seed: int) -> Iterator[SourceImage]:
+def slice_images(
+    recipe: Recipe, data_root: Path | str | None, n: int, size: int, seed: int, left_out: LeftOut | None = None
+) -> Iterator[SourceImage]:
     """`n` slices drawn with `seed` from all that the rule takes (0: all), scan by scan; each volume is read once.
 
-    Which slices are drawn hangs on the list of files alone. BadInput when there are fewer than `n`.
+    Which slices are drawn hangs on the list of files alone. Bad scans are all refused at once or, with `left_out`, named to it
+    and their slices replaced by others (`readable.drawn`). BadInput when there are fewer than `n`.
     """
-    files = slice_files(recipe, data_root)
+    files = slice_files(recipe, data_root, left_out)
     rule = recipe.slices
     assert rule is not None
-    total = rule.per_scan * len(files)
-    if n > total:
-        raise BadInput(f"recipe {recipe.name}: {n} images asked for, {total} are there; ask for fewer")
-    drawn = np.sort(study.stream(seed, "which-images").permutation(total)[: n or total])
-    for which in np.unique(drawn // rule.per_scan):
-        wanted = [int(i) % rule.per_scan for i in drawn[drawn // rule.per_scan == which]]
-        yield from read_slices(recipe, files[which], size, wanted)
+    order = study.stream(seed, "which-images").permutation(rule.per_scan * len(files))
+
+    def read(which: int, wanted: list[int]) -> list[SourceImage]:
+        return read_slices(recipe, files[which], size, wanted)
+
+    yield from drawn(recipe.name, order, n, read, left_out, rule.per_scan)
+
+
+def lesion_slices(recipe: Recipe, people: Iterable[SubjectScan], n: int, size: int, seed: int) -> Iterator[SourceImage]:
+    """`n` slices drawn with `seed` (0: all) from those of semi-synthetic people that show the lesion, person by person.
+
+    A slice shows it when `SHOWS` of the picture does. Of each person at most `per_scan`, evenly spread over the lesion. All are
+    kept as small pictures before the draw, one volume at a time. BadInput when there are fewer than `n`.
+    """
+    rule = recipe.slices
+    assert rule is not None
+    found = []
+    for person in people:
+        cut = _cut(recipe, person.image, person.mask > 0, person.brain, size)
+        masks = [_smaller_mask(mask, size) for mask in cut.masks]
+        shows = np.array([k for k in range(len(masks))[::-1] if masks[k].mean() >= SHOWS], dtype=int)  # top first
+        for number, k in enumerate(_evenly(shows, rule.per_scan)):
+            image = _smaller(cut.images[k], size)
+            found.append(SourceImage(person.subject, f"{person.scan}/{number:02d}", image, masks[k], ""))
+    if n > len(found):
+        raise BadInput(f"recipe {recipe.name}: {n} images asked for, {len(found)} are there; ask for fewer")
+    kept = np.sort(study.stream(seed, "which-images").permutation(len(found))[: n or len(found)])
+    yield from (found[i] for i in kept)
 
 
 def check_slices(recipe: Recipe, data_root: Path | str | None, size: int = 128) -> list[str]:
     """What is wrong with a set of volumes as a source, in plain sentences, every bad file at once; empty when all is well."""
     sentences: list[str] = []
-    for files in slice_files(recipe, data_root):
+    for files in slice_files(recipe, data_root, sentences.append):
         try:
             items = read_slices(recipe, files, size)
         except BadInput as error:
@@ -238,11 +318,12 @@ def check_slices(recipe: Recipe, data_root: Path | str | None, size: int = 128) 
     return sentences
 
 
-def slice_inputs(recipe: Recipe, data_root: Path | str | None) -> list[Path]:
-    """Every file that a set of volumes as a source reads, its table of classes too."""
+def slice_inputs(recipe: Recipe, data_root: Path | str | None, left_out: LeftOut | None = None) -> list[Path]:
+    """Every file that a set of volumes as a source reads, its tables of people and classes too."""
     of = recipe.slices.class_of if recipe.slices is not None else None
-    table = [recipe.root(data_root) / of.table] if of is not None and of.table else []
-    return table + [p for f in slice_files(recipe, data_root) for p in _on_disk(f)]
+    named = [recipe.people.file if recipe.people is not None else "", of.table if of is not None else ""]
+    tables = [recipe.root(data_root) / name for name in dict.fromkeys(named) if name]
+    return tables + [p for f in slice_files(recipe, data_root, left_out) for p in _on_disk(f)]
 
 
 def _on_disk(files: SliceFiles) -> list[Path]:

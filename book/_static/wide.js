@@ -1,0 +1,31 @@
+// A table that is wider than its place says so, keeps its first column in sight, and can be scrolled with the keyboard.
+(function () {
+  "use strict";
+  const WORDS = "This table goes on to the right: scroll it sideways.";
+
+  function look(box) {
+    const scrolls = box.scrollWidth > box.clientWidth + 1;
+    if (scrolls === box.classList.contains("wide-scrolls")) return;
+    box.classList.toggle("wide-scrolls", scrolls);
+    const caption = box.querySelector("caption");
+    if (!scrolls) {
+      (caption || box.parentElement).querySelector(".wide-hint").remove();
+      for (const name of ["tabindex", "role", "aria-label"]) box.removeAttribute(name);
+      return;
+    }
+    const title = caption ? caption.textContent.trim().slice(0, 80) : "Table";
+    for (const [name, value] of [["tabindex", "0"], ["role", "region"], ["aria-label", `${title}. ${WORDS}`]]) box.setAttribute(name, value);
+    const said = document.createElement("span");
+    said.className = "wide-hint";
+    said.textContent = `${WORDS} →`;
+    if (caption) caption.append(said);
+    else box.before(said);
+  }
+
+  function start() {
+    const seen = new ResizeObserver((entries) => entries.forEach((entry) => look(entry.target)));
+    document.querySelectorAll(".pst-scrollable-table-container").forEach((box) => { look(box); seen.observe(box); });
+  }
+  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
+  else start();
+})();

@@ -1,0 +1,61 @@
+"""Whose scans a set holds, and that nobody is both in a source and in a target that its encoders are fine-tuned on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from braintransfer.errors import BadInput
+from braintransfer.recipes.checking import needed_sets
+from braintransfer.recipes.files import match_files, scan_files, some
+from braintransfer.recipes.schema import Library, Recipe
+from braintransfer.recipes.slices import slice_files
+
+
+def people_in(recipe: Recipe, data_root: Path | str | None) -> dict[Path, set[str]]:
+    """Folder -> names of those whose scans or lesion masks the recipe reads there; no scan is opened.
+
+    Pictures that are no scans have no people. BadInput when a folder is missing or nothing fits.
+    """
+    found: dict[Path, set[str]] = {}
+    for part, library in needed_sets(recipe, data_root):
+        if library is not None:
+            names = _in_library(part.root(data_root) / library.folder, library)
+        elif part.kind == "volumes":
+            names = {f.subject for f in scan_files(part, data_root)}
+        elif part.kind == "slices" and part.matlab is None:
+            names = {f.person for f in slice_files(part, data_root, lambda _: None)}
+        else:
+            continue
+        found.setdefault(part.root(data_root), set()).update(names)
+    return found
+
+
+def _in_library(root: Path, library: Library) -> set[str]:
+    return {
+        fields.get("sample") or fields.get("subject") or path.name
+        for path, fields in match_files(root, library.pattern)
+        if not set(library.exclude) & {*path.relative_to(root).parts}
+    }
+
+
+def refuse_shared_people(
+    trained: Iterable[tuple[str, str]], used: Mapping[str, Recipe], data_root: Path | str | None
+) -> None:
+    """BadInput, one line, when people of a source are in a target that its encoders are fine-tuned on.
+
+    trained: pairs of a source's and a target's cell. used: cell -> recipe. People are the same when they have one name in one
+    folder; the leak audit knows them in different folders too.
+    """
+    said = []
+    for source, target in trained:
+        ours, theirs = people_in(used[source], data_root), people_in(used[target], data_root)
+        both = {folder.name: sorted(ours[folder] & theirs[folder]) for folder in ours.keys() & theirs.keys()}
+        named = "; ".join(f"{folder}: {some(names, 2)}" for folder, names in sorted(both.items()) if names)
+        if named:
+            said.append(
+                f"{source} ({used[source].name}) and {target} ({used[target].name}) hold the same people ({named}), and nobody of "
+                f"a source may be in its target; use another set for one of them, or take {target} out of the arm's `targets`"
+            )
+    if said:
+        raise BadInput(" | ".join(said))
