@@ -1,6 +1,7 @@
 // A table that is wider than its place says so, keeps its first column in sight, and can be scrolled with the keyboard.
 (function () {
   "use strict";
+  const BOX = ".pst-scrollable-table-container";
   const WORDS = "This table goes on to the right: scroll it sideways.";
 
   function look(box) {
@@ -23,8 +24,13 @@
   }
 
   function start() {
-    const seen = new ResizeObserver((entries) => entries.forEach((entry) => look(entry.target)));
-    document.querySelectorAll(".pst-scrollable-table-container").forEach((box) => { look(box); seen.observe(box); });
+    // the place may change (a window) and so may the table in it (a font that comes late)
+    const seen = new ResizeObserver((entries) => entries.forEach((entry) => look(entry.target.closest(BOX))));
+    document.querySelectorAll(BOX).forEach((box) => {
+      look(box);
+      seen.observe(box);
+      seen.observe(box.querySelector("table"));
+    });
   }
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
   else start();
