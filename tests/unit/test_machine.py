@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -87,3 +90,12 @@ def test_a_batch_is_arranged_as_the_machine_says():
     with Machine(precision="bf16").autocast():
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
     assert describe_device()
+
+
+def test_sums_are_taken_alike_on_every_x86():
+    """Kernels for AVX-512 would align a scan to the template differently, and so draw other lesions."""
+    said = subprocess.run(
+        [sys.executable, "-c", "import braintransfer, numpy, scipy.linalg, threadpoolctl as t; print([l.get('architecture') for l in t.threadpool_info()])"],
+        env={k: v for k, v in os.environ.items() if k != "OPENBLAS_CORETYPE"}, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert not any(kernel in said for kernel in ("SkylakeX", "Cooperlake", "SapphireRapids"))
