@@ -228,9 +228,11 @@ def _check_data(profile: Profile, data: str, cells: list[plan.Cell]) -> str:
     wanted = {name: d.recipe for name, d in pictures.items() if name in domains}
     wanted |= {name: d.recipe for name, d in profile.targets.items() if name in targets}
     wanted |= {name: d.recipe for name, d in profile.showcase.items() if d.target in targets}
+    forgiving = {name for part in (pictures, profile.targets) for name, d in part.items() if d.skip_bad}
     for cell, name in wanted.items():
-        skip_bad = cell in pictures and pictures[cell].skip_bad
-        missing = recipes.missing(recipes.load_recipe(name, root), root, (lambda _: None) if skip_bad else None)
+        missing = recipes.missing(
+            recipes.load_recipe(name, root), root, (lambda _: None) if cell in forgiving else None
+        )
         if missing:
             raise BadInput(missing)
     used = {cell: recipes.load_recipe(name, root) for cell, name in wanted.items()}
@@ -861,7 +863,7 @@ def data_check(name: str, folder: str, page: str, rows: int) -> None:
     sentences = recipes.check(recipe, root)
     for sentence in sentences:
         click.echo(sentence)
-    if recipe.kind != "simulated" and root is not None and not recipes.missing(recipe, root):
+    if recipe.kind != "simulated" and root is not None and not recipes.missing(recipe, root, lambda _: None):
         target = Path(page) if page else project_root() / "runs" / "quality" / f"{recipe.name}.html"
         target.parent.mkdir(parents=True, exist_ok=True)
         click.echo(f"to look at: {recipes.write_quality_page(recipe, root, target, sentences, rows)}")

@@ -12,9 +12,12 @@ import threading
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import click
 import fakes
 import fakes_natural
+import fakes_sources
 import numpy as np
 import pytest
 import yaml
@@ -79,6 +82,38 @@ def test_the_page_is_capped_and_says_so_and_shows_bad_files_as_such(tmp_path: Pa
     assert "2 of 4 are shown" in text and text.count("<tr>") == 2 and text.count("<img") == 1
     assert "Abyssinian_100.jpg: not a picture" in text and "keep this page to yourself" in text
     assert door("check", "oxford_iiit_pet", "--data", str(tmp_path), "--rows", "0").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "bad", "rows", "pictures"),
+    [
+        ("brain_tumour_mat", "brain_tumour_mat/5.mat", ("100360 1", "MR017260F 4", "112649 9"), 5),
+        ("brats2023", "brats2023/BraTS-GLI-00002-000/BraTS-GLI-00002-000-t1n.nii.gz", ("00000_000", "00005_000"), 9),
+    ],
+)
+def test_the_page_of_a_source_spreads_over_the_whole_set_and_goes_on_after_a_bad_file(
+    tmp_path: Path, name: str, bad: str, rows: tuple[str, ...], pictures: int
+) -> None:
+    fakes_sources.made(name, tmp_path)
+    (tmp_path / bad).write_bytes(b"torn")
+    page = tmp_path / "page.html"
+    number = {"brain_tumour_mat": 6, "brats2023": 4}[name]
+    result = door("check", name, "--data", str(tmp_path), "--page", str(page), "--rows", str(number))
+    text = page.read_text(encoding="utf-8")
+    assert result.exit_code == 2 and Path(bad).name in result.output
+    assert ("6 of 9 are shown" if number == 6 else "All 4 are shown") in text
+    assert all(row in text for row in rows) and text.count("<img") == pictures
+    assert f"{Path(bad).name}: " in text
+
+
+def test_the_page_shows_what_is_there_where_a_mask_is_missing(tmp_path: Path) -> None:
+    folder = fakes.malf(tmp_path)
+    (folder / "1003_mask.nii.gz").unlink()
+    page = tmp_path / "malf.html"
+    result = door("check", "malf", "--data", str(tmp_path), "--page", str(page))
+    text = page.read_text(encoding="utf-8")
+    assert result.exit_code == 2 and text.count("<img") == 9 and "1003_mask.nii.gz: brain mask is missing" in text
+    assert re.search(r"^malf +missing$", door("list", "--data", str(tmp_path)).output, re.M)
 
 
 def test_names_on_the_page_are_text_never_code(tmp_path: Path) -> None:
@@ -208,6 +243,27 @@ def test_a_server_that_gives_too_little_each_time_ends_in_one_line_and_goes_on_l
     handler.most = 10**9
     assert door("get", "pets", "--data", str(root)).exit_code == 0
     assert 10 * downloads.TRIES in handler.starts
+
+
+def test_the_bar_counts_every_byte_from_where_it_goes_on(
+    tmp_path: Path, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = pets(tmp_path / "data", served.folder, served.address)
+    sizes = [(served.folder / f"{name}.tar.gz").stat().st_size for name in ("images", "annotations")]
+    (root / ".downloads").mkdir()
+    (root / ".downloads" / "images.tar.gz.part").write_bytes((served.folder / "images.tar.gz").read_bytes()[:100])
+    bars, real = [], click.progressbar
+
+    def watched(*arguments: Any, **options: Any) -> Any:
+        bars.append(real(*arguments, **options))
+        return bars[-1]
+
+    monkeypatch.setattr(downloads.click, "progressbar", watched)
+    assert door("get", "pets", "--data", str(root)).exit_code == 0
+    assert served.handler.starts == [100, 0]
+    assert [(bar.label, bar.length, bar.pos) for bar in bars] == [
+        ("images.tar.gz", sizes[0], sizes[0]), ("annotations.tar.gz", sizes[1], sizes[1]),
+    ]  # fmt: skip
 
 
 def test_without_a_network_a_mirror_serves(tmp_path: Path, served: Served) -> None:

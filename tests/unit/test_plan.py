@@ -6,14 +6,19 @@ import re
 from pathlib import Path
 
 import fakes
+import fakes_natural
+import fakes_sources
+import fakes_targets
 import pytest
 from click.testing import CliRunner
 
-from braintransfer import study
+from braintransfer import cost, study
 from braintransfer.cli import main
 from braintransfer.errors import BadInput
 from braintransfer.plan import cells_of, parse_cells, stages
 from braintransfer.provenance import project_root
+from braintransfer.recipes.checking import needed_sets
+from braintransfer.recipes.schema import load_recipe
 from braintransfer.settings import Profile, profile_names, read_profile
 
 
@@ -126,6 +131,42 @@ def test_a_replicate_of_a_target_s_own_people_is_refused_before_anything_runs(tm
         if code:
             assert "replicate_malf (malf_source) and anatomy (malf) hold the same people" in told.output
             assert told.output.count("\n") == 1
+
+
+# ------------------------------------------------------------------------------------------------ the profile `paper`
+
+
+def test_a_dry_run_of_paper_looks_for_every_set_and_mask_and_says_what_it_would_take(tmp_path: Path) -> None:
+    def dry_run() -> tuple[int, str]:
+        told = CliRunner().invoke(main, ["run", "--profile", "paper", "--data", str(tmp_path), "--dry-run"])
+        return told.exit_code, told.output
+
+    for make in (
+        fakes_natural.imagenet1k, fakes_natural.coco2017, fakes_sources.brats2021, fakes_targets.atlas_r2, fakes_targets.mslesseg, fakes_targets.mindboggle101,
+    ):  # fmt: skip
+        code, said = dry_run()
+        assert code == 2 and said.count("\n") == 1 and "braintransfer data get" in said
+        make(tmp_path)
+    code, said = dry_run()
+    paper = read_profile("paper")
+    assert code == 0 and said.count("  would ") == len(stages(paper, "runs/paper", "", cells_of(paper)))
+    assert re.search(r"about [\d.]+ h of a device, .* of disk", said)
+    (tmp_path / "ATLAS_2" / "brain_masks" / "sub-r001s002.nii.gz").unlink()
+    code, said = dry_run()
+    assert code == 2 and said.count("\n") == 1 and "sub-r001s002.nii.gz" in said and "mri_synthstrip" in said
+
+
+def test_the_book_says_where_to_ask_for_what_paper_reads_and_how_long_it_takes() -> None:
+    text = (project_root() / "book" / "reproduce.md").read_text(encoding="utf-8")
+    section = text.partition("## At the scale of the paper")[2].partition("\n## ")[0]
+    paper = read_profile("paper")
+    used = [d.recipe for part in (paper.sources, paper.targets) for d in part.values()]
+    used += [arm.data.recipe for arm in paper.arms.values() if arm.data is not None]
+    for recipe in (part for name in used for part, _ in needed_sets(load_recipe(name), None)):
+        assert f"`{recipe.name}`,<{recipe.access.url}>" in section, recipe.name
+    said = re.search(r"about ([\d,]+) hours", section)
+    hours = cost.estimate(paper, stages(paper, "runs/paper", "", cells_of(paper)))["seconds"].sum() / 3600
+    assert said is not None and float(said[1].replace(",", "")) == pytest.approx(hours, rel=0.05)
 
 
 def test_one_seed_makes_streams_that_do_not_share_numbers() -> None:

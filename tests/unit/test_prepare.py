@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+import importlib
+import weakref
 from pathlib import Path
 from typing import Any
 
+import fakes
 import fakes_natural
 import fakes_sources
 import fakes_targets
@@ -12,7 +16,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from braintransfer import recipes, study
+from braintransfer import recipes, study, volumes
 from braintransfer.errors import BadInput
 from braintransfer.prepare import prepare
 from braintransfer.settings import PrepareSettings
@@ -55,9 +59,69 @@ def test_scans_become_the_store_of_a_target_with_their_references_untouched(name
     target = next((c for c in recipe.cells if c in study.TARGETS), "ms")
     store = prepared(name, tmp_path, role="showcase", target=target, size=[64, 64])
     assert store.scans and store.facts["left_out"] == []
-    item = next(iter(recipes.scans(recipe, tmp_path, 0, 0)))
-    kept = nib.nifti1.load(store.path / "references" / f"{item.scan}_mask.nii.gz")
-    np.testing.assert_array_equal(np.asanyarray(kept.dataobj), item.mask)
+    for item in recipes.scans(recipe, tmp_path, 0, 0):
+        kept = nib.nifti1.load(store.path / "references" / f"{item.scan}_mask.nii.gz")
+        np.testing.assert_array_equal(np.asanyarray(kept.dataobj), item.mask)
+        zooms = [float(z) for z in nib.nifti1.load(item.image.path).header.get_zooms()[:3]]
+        facts = store.scans[item.scan]
+        assert facts["own"]["spacing"] == pytest.approx(zooms) and facts["own"]["shape"] == list(item.mask.shape)
+        for number, class_name in enumerate(study.CLASSES[target], 1):
+            millilitres = float((item.mask == number).sum()) * float(np.prod(zooms)) / 1000
+            assert facts["reference_ml"][class_name] == pytest.approx(millilitres, abs=1e-3)
+    with store.final_scoring():
+        images, _ = store.load(np.arange(len(store.slices)))
+    assert images.any(axis=(1, 2)).all()  # slices without brain are not kept
+
+
+def test_one_scan_is_in_memory_however_many_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(6):
+        t1, labels, _ = fakes.head((24, 28, 22), number)
+        for kind, data in (("T1w", t1), ("label-lesion_mask", (labels == 1).astype(np.uint8))):
+            fakes.save(tmp_path / "mine" / f"p{number}_{kind}.nii.gz", data, np.eye(4))
+    (tmp_path / "mine" / "recipe.yaml").write_text(
+        "name: mine\ntitle: Mine\nkind: volumes\nlicence: mine\naccess: {how: own}\ncells: [ms]\n"
+        'patterns: {image: ["{subject}_T1w.nii.gz"], mask: "{subject}_label-lesion_mask.nii.gz"}\n',
+        encoding="utf-8",
+    )
+    module = importlib.import_module("braintransfer.recipes.scans")  # the package has a function of this name
+    alive: list[weakref.ref] = []
+    most, real = 0, volumes.read_scan
+
+    def watched(*arguments: Any) -> volumes.Scan:
+        nonlocal most
+        gc.collect()
+        most = max(most, sum(r() is not None for r in alive))
+        scan = real(*arguments)
+        alive.append(weakref.ref(scan.data))
+        return scan
+
+    monkeypatch.setattr(module, "read_scan", watched)
+    parameters: dict[str, Any] = {"role": "showcase", "target": "ms", "size": [64, 64]}
+    store = prepared("mine", tmp_path, **parameters)
+    assert len(store.scans) == len(alive) == 6 and most <= 1
+
+    def never(*_: Any) -> volumes.Scan:
+        raise AssertionError("a set that is prepared is read again")
+
+    monkeypatch.setattr(module, "read_scan", never)
+    said: list[str] = []
+    again = prepared("mine", tmp_path, said, **parameters)
+    assert again.digest == store.digest and said == ["mine: already prepared"]
+
+
+def test_a_transposed_copy_of_a_tumour_slice_gives_the_same_store(tmp_path: Path) -> None:
+    digests = []
+    for transposed in (False, True):
+        root = tmp_path / str(transposed)
+        recipe = fakes_sources.made("brain_tumour_mat", root)
+        for number, (person, label) in ((2, ("100360", 1)), (5, ("MR017260F", 2))):
+            path = root / "brain_tumour_mat" / f"{number}.mat"
+            fakes_sources.matlab_slice(path, person, label, number, transposed=transposed)
+        assert len(recipes.check(recipe, root)) == (1 if transposed else 0)
+        store = prepared(recipe.name, root, role="source", images=9, size=[32, 32])
+        assert set(store.slices["subject"]) == {"100360", "MR017260F", "96956", "112649"}
+        digests.append(store.digest)
+    assert digests[0] == digests[1]
 
 
 def test_a_bad_scan_stops_the_stage_or_is_left_out_and_named(tmp_path: Path) -> None:

@@ -422,6 +422,29 @@ def test_a_person_and_a_mask_make_one_subject_and_none_comes_twice(lesion_world:
         list(recipes.scans(recipe, lesion_world, 40, 0))
 
 
+def test_lesions_can_be_set_into_anybodys_scans_from_anybodys_masks(lesion_world: Path) -> None:
+    (lesion_world / "ds002748").rename(lesion_world / "our_controls")
+    (lesion_world / "lesion_masks" / "lesymap").rename(lesion_world / "our_masks")
+    own = {
+        "our_controls": "kind: volumes\npatterns: {image: ['{subject}/anat/{subject}_T1w.nii.gz']}\ncells: [background]",
+        "our_masks": "kind: masks\npatterns: {mask: '{sample}.nii.gz'}\ncells: [lesion-masks]",
+        "our_lesions": "kind: semisynthetic\nlesions: {kind: stroke, background: our_controls, libraries: [{recipe: our_masks}]}\n"
+        "cells: [stroke]",
+    }
+    (lesion_world / "recipes").mkdir()
+    for name, text in own.items():
+        (lesion_world / "recipes" / f"{name}.yaml").write_text(
+            f"name: {name}\ntitle: Ours\nlicence: ours\naccess: {{how: own}}\n{text}\n", encoding="utf-8"
+        )
+    recipe = recipes.load_recipe("our_lesions", lesion_world)
+    assert recipes.missing(recipe, lesion_world) == "" and recipes.check(recipe, lesion_world) == []
+    items = list(recipes.scans(recipe, lesion_world, 0, 0))
+    assert {i.subject for i in items} == {"sub-01", "sub-02", "sub-03"} and all(i.mask.any() for i in items)
+    assert len({i.notes["mask"] for i in items}) == 3 and all(
+        str(i.notes["mask"]).startswith("our_masks/") for i in items
+    )
+
+
 def test_slices_of_a_source_show_the_lesion_and_nobody_gives_more_than_the_rule_says(lesion_world: Path) -> None:
     recipe = recipes.load_recipe("semisynthetic_stroke_source")
     recipe.must_fill("mri-segmentation")
@@ -445,6 +468,18 @@ def test_slices_of_a_source_show_the_lesion_and_nobody_gives_more_than_the_rule_
     with pytest.raises(BadInput) as error:  # the target's recipe says nothing of slices
         list(recipes.images(recipes.load_recipe("semisynthetic_stroke"), lesion_world, 1, 16, 0))
     said(error, "gives scans, not pictures")
+
+
+def test_check_finds_masks_that_are_doubled_or_empty(lesion_world: Path) -> None:
+    folder = lesion_world / "lesion_masks" / "lesymap"
+    recipe = recipes.load_recipe("lesymap")
+    assert recipes.check(recipe, lesion_world) == []
+    (folder / "Subject_003.nii.gz").write_bytes((folder / "Subject_001.nii.gz").read_bytes())
+    mask = nib.nifti1.load(folder / "Subject_002.nii.gz")
+    fakes.save(folder / "Subject_002.nii.gz", np.zeros(mask.shape, np.float32), mask.affine)
+    sentences = recipes.check(recipe, lesion_world)
+    assert len(sentences) == 2 and "Subject_002.nii.gz: mask is empty" in sentences[0]
+    assert "Subject_001.nii.gz and Subject_003.nii.gz are the same picture" in sentences[1]
 
 
 def test_masks_of_the_shown_patients_are_never_drawn(lesion_world: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,11 +12,12 @@ import fakes_natural
 import fakes_sources
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from refusals import refused
 
 from braintransfer import cli, compare, plan, recipes, volumes
 from braintransfer.prepare import prepare
-from braintransfer.provenance import write_manifest
+from braintransfer.provenance import project_root, write_manifest
 from braintransfer.recipes import readable, registration, screening, semisynthetic
 from braintransfer.settings import CompareSettings, PrepareSettings, read_profile
 from braintransfer.store import Store
@@ -175,6 +176,22 @@ def test_the_door_starts_a_set_with_missing_pictures_only_where_they_may_be_left
     recipe = recipes.load_recipe("camvid")
     assert "0001TP_00001.jpg" in recipes.missing(recipe, tmp_path)
     assert recipes.missing(recipe, tmp_path, list[str]().append) == ""
+
+
+def test_the_door_names_missing_masks_of_a_target_unless_they_may_be_left_out(tmp_path: Path) -> None:
+    folder = fakes.malf(tmp_path)
+    (folder / "1000_classified.nii.gz").unlink()
+    (folder / "1128_mask.nii.gz").unlink()
+    text = (project_root() / "notebooks" / "profiles" / "tiny.yaml").read_text(encoding="utf-8")
+    assert text.count("recipe: simulated_anatomy") == 1
+    for name, code in (("malf", 2), ("malf, skip_bad: true", 0)):
+        (tmp_path / "mine.yaml").write_text(text.replace("simulated_anatomy", name), encoding="utf-8")
+        arguments = ["run", "--profile", str(tmp_path / "mine.yaml"), "--data", str(tmp_path), "--dry-run"]
+        told = CliRunner().invoke(cli.main, arguments)
+        assert told.exit_code == code, told.output
+        if code:
+            assert told.output.count("\n") == 1
+            assert "1000_classified.nii.gz" in told.output and "1128_mask.nii.gz" in told.output
 
 
 # ------------------------------------------------------------------------------------------------ semi-synthetic targets

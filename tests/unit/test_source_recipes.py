@@ -322,6 +322,22 @@ def test_check_names_every_bad_scan(tmp_path: Path) -> None:
     assert any("0002_MR1" in s and "mask is empty" in s for s in sentences)
 
 
+def test_check_finds_scans_that_are_doubled_or_off_their_masks(tmp_path: Path) -> None:
+    recipe = made("neurite_oasis", tmp_path)
+    folder = tmp_path / "neurite_oasis"
+    first, second, third = (folder / f"OASIS_OAS1_{k:04d}_MR1" for k in (1, 2, 5))
+    for name in ("aligned_norm.nii.gz", "aligned_seg4.nii.gz"):
+        (second / name).write_bytes((first / name).read_bytes())
+    image = nib.Nifti1Image.from_filename(third / "aligned_seg4.nii.gz")
+    nib.save(
+        nib.Nifti1Image(np.roll(np.asarray(image.dataobj), 8, axis=0), image.affine), third / "aligned_seg4.nii.gz"
+    )
+    sentences = recipes.check(recipe, tmp_path)
+    assert len(sentences) == 2, sentences
+    assert sum("OAS1_0001_1 and OAS1_0002_1 are the same picture" in s for s in sentences) == 1
+    assert sum("0005_MR1" in s and "lie outside the brain; misaligned?" in s for s in sentences) == 1
+
+
 def test_a_scan_that_fits_twice_is_refused(tmp_path: Path) -> None:
     recipe = made("oasis1", tmp_path)
     first = next((tmp_path / "oasis1").glob("disc1/OAS1_0001_MR1"))
@@ -387,6 +403,25 @@ def test_a_transposed_matlab_slice_is_found_turned_and_counted(tmp_path: Path) -
     assert "1 slices (5 first)" in sentence and "transposed" in sentence and "turned when read" in sentence
 
 
+def test_the_fake_of_the_tumour_files_is_as_their_owners_lay_them_out(tmp_path: Path) -> None:
+    """MATLAB v7.3 as public readers of the set describe it: HDF5 after 512 bytes, columns first, text as numbers of characters."""
+    path = tmp_path / "1.mat"
+    mask = fakes_sources.matlab_slice(path, "MR017260F", 2, 1)
+    with h5py.File(path, "r") as file:
+        assert file.userblock_size == 512 and set(file) == {"cjdata"}
+        data = file["cjdata"]
+        points = data["tumorBorder"].shape[1]
+        assert {name: (field.shape, field.dtype.str) for name, field in data.items()} == {
+            "PID": ((9, 1), "<u2"), "image": ((64, 64), "<i2"), "label": ((1, 1), "<f8"),
+            "tumorBorder": ((1, points), "<f8"), "tumorMask": ((64, 64), "|u1"),
+        }  # fmt: skip
+        assert np.array_equal(data["tumorMask"][()].T > 0, mask) and not np.array_equal(data["tumorMask"][()] > 0, mask)
+        x, y = data["tumorBorder"][0].reshape(-1, 2).T
+    rows, columns = np.nonzero(mask)
+    assert (x.min(), x.max()) == (columns.min() + 0.5, columns.max() + 1.5)  # x is the column, counted from 1
+    assert (y.min(), y.max()) == (rows.min() + 0.5, rows.max() + 1.5)
+
+
 def test_a_border_that_fits_neither_way_is_refused(tmp_path: Path) -> None:
     recipe = made("brain_tumour_mat", tmp_path)
     path = tmp_path / "brain_tumour_mat" / "3.mat"
@@ -435,6 +470,14 @@ def test_an_old_matlab_file_and_a_missing_reader_say_what_to_do(
     refused(lambda: pictures(recipe, tmp_path), "1.mat", "v7.3")
     monkeypatch.setitem(sys.modules, "h5py", None)
     refused(lambda: pictures(recipe, tmp_path), "h5py", "pip install h5py")
+
+
+def test_a_doubled_matlab_slice_is_reported(tmp_path: Path) -> None:
+    recipe = made("brain_tumour_mat", tmp_path)
+    folder = tmp_path / "brain_tumour_mat"
+    (folder / "7.mat").write_bytes((folder / "6.mat").read_bytes())
+    (sentence,) = recipes.check(recipe, tmp_path)
+    assert "slices 6 and 7 are the same picture" in sentence
 
 
 def test_a_person_of_two_tumour_types_is_reported(tmp_path: Path) -> None:

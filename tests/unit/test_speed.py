@@ -75,3 +75,9 @@ def test_reading_a_batch_does_not_read_the_store() -> None:
     if np.isnan(imports):
         pytest.skip("this system does not tell private memory")
     assert memory < imports + 60, "a store of 260 MB was taken into memory"
+
+
+def test_a_set_is_prepared_in_a_process_of_its_own_and_then_found_there() -> None:
+    (row,) = speed.preparing_table(sizes=(2,), spacing=4.0, side=(64, 64)).to_dict("records")
+    assert row["scans"] == 2 and row["scans a minute"] > 0 and row["peak memory (MB)"] > 100
+    assert row["a second time (s)"] > 0

@@ -1,4 +1,5 @@
-"""How fast the training loop is: beside what the network alone takes, beside other people's loops, and as things grow."""
+"""How fast the training loop is: beside what the network alone takes, beside other people's loops, and as things grow; and how
+fast scans are prepared for it."""
 
 from __future__ import annotations
 
@@ -16,12 +17,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from braintransfer import study
+from braintransfer import recipes, study
 from braintransfer.augment import Strength, augment
 from braintransfer.errors import BadInput
 from braintransfer.machine import Machine, keep_memory
@@ -403,10 +405,78 @@ def _private_mb() -> float:
     return int(line.split()[1]) / 2**10
 
 
+# ------------------------------------------------------------------------------------------------------- preparing scans
+def preparing_table(
+    sizes: tuple[int, ...] = (5, 20), spacing: float = 1.0, side: tuple[int, int] = (224, 192)
+) -> pd.DataFrame:
+    """Preparing a set of so many whole scans for slices of `side` pixels: its time, peak memory, and how long it takes again.
+
+    The sets are made up: one simulated person with lesions, saved so many times in NIfTI, each a little brighter. spacing: mm, of
+    the scans and of the slices. Each preparation is a process of its own.
+    """
+    person = next(recipes.scans(recipes.load_recipe("simulated_ms"), None, 1, 0, spacing=spacing))
+    rows = []
+    for n in sizes:
+        with tempfile.TemporaryDirectory(prefix="braintransfer-speed-") as folder:
+            _save_copies(person, n, Path(folder))
+            command = [
+                sys.executable,
+                "-m",
+                "braintransfer.proofs.speed",
+                "preparing",
+                folder,
+                str(spacing),
+                *map(str, side),
+            ]
+            (seconds, busy, memory), (again, hardly, _) = (
+                json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
+                for _ in range(2)
+            )
+        rows.append(
+            {
+                "scans": n,
+                "voxels a scan": " x ".join(map(str, person.mask.shape)),
+                "scans a minute": round(60 * n / seconds, 1),
+                "CPU-s a scan": round(busy / n, 2),
+                "peak memory (MB)": round(memory),
+                "a second time (s)": round(again, 1),
+                "CPU-s of it": round(hardly, 2),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _save_copies(person: recipes.SubjectScan, n: int, root: Path) -> None:
+    """A data folder with a set `made_up` of `n` people and its recipe."""
+    (root / "made_up").mkdir()
+    (root / "made_up" / "recipe.yaml").write_text(
+        "name: made_up\ntitle: Made up for a measurement\nkind: volumes\nlicence: none\naccess: {how: own}\ncells: [ms]\n"
+        'patterns: {image: ["{subject}_T1w.nii.gz"], mask: "{subject}_mask.nii.gz"}\n',
+        encoding="utf-8",
+    )
+    for k in range(n):
+        grey = np.round(person.image.data * (1 + k / 100)).astype(np.int16)
+        for kind, data in (("T1w", grey), ("mask", person.mask)):
+            nib.save(nib.Nifti1Image(data, person.image.affine), root / "made_up" / f"p{k:03d}_{kind}.nii.gz")
+
+
+def _prepare_once(root: Path, spacing: float, side: tuple[int, int]) -> tuple[float, float, float]:
+    """Seconds that `prepare` took by the clock and of the processor, and the peak memory of this process in MB."""
+    settings = PrepareSettings(
+        profile="proof", read_from=str(root / "run"), write_to=str(root / "run"), dataset="made_up", recipe="made_up",
+        role="showcase", target="ms", data=str(root), spacing=spacing, size=list(side),
+    )  # fmt: skip
+    start, busy = time.perf_counter(), time.process_time()
+    prepare(settings, report=lambda _: None)
+    return time.perf_counter() - start, time.process_time() - busy, peak_memory_mb()
+
+
 def main(arguments: list[str]) -> None:
-    """What the fresh processes of `side_by_side_table` and `growth_table` do; the last line printed is JSON."""
+    """What the fresh processes of the tables do; the last line printed is JSON."""
     if arguments[0] == "reading":
         result: Any = _read_batches(Path(arguments[1]), int(arguments[2]), int(arguments[3]))
+    elif arguments[0] == "preparing":
+        result = _prepare_once(Path(arguments[1]), float(arguments[2]), (int(arguments[3]), int(arguments[4])))
     else:
         name, workers, run, steps, started = arguments
         result = contend(name, int(workers), Path(run), int(steps), float(started))

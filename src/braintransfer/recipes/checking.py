@@ -13,8 +13,8 @@ from braintransfer.recipes.files import how_to_get, match_files, people_of, scan
 from braintransfer.recipes.matlab import check_matlab, matlab_files
 from braintransfer.recipes.picture_sets import disagreements, list_files, picture_files
 from braintransfer.recipes.pictures import label_of, read_mask_of, read_picture
-from braintransfer.recipes.readable import LeftOut
-from braintransfer.recipes.scans import read_subject_scan
+from braintransfer.recipes.readable import LeftOut, same_pictures
+from braintransfer.recipes.scans import read_subject_scan, refuse_missing
 from braintransfer.recipes.schema import Library, Recipe, every_recipe, load_recipe
 from braintransfer.recipes.slices import check_slices, slice_inputs
 from braintransfer.volumes import read_mask
@@ -68,6 +68,8 @@ def missing(recipe: Recipe, data_root: Path | str | None, left_out: LeftOut | No
         if library is None:
             try:
                 _files(part, data_root, left_out)
+                if part.kind == "volumes" and left_out is None:
+                    refuse_missing(part.root(data_root), scan_files(part, data_root))
             except BadInput as error:
                 return str(error)
     return ""
@@ -147,10 +149,7 @@ def _check_scans(recipe: Recipe, data_root: Path | str | None) -> list[str]:
             sentences.append(
                 f"{f.mask}: {100 * outside / labelled:.0f} % of the labelled voxels lie outside the brain; misaligned?"
             )
-    sentences += [
-        f"{root}: scans {' and '.join(n)} are the same picture; keep one" for n in pictures.values() if len(n) > 1
-    ]
-    return sentences
+    return sentences + same_pictures(root, pictures, "scans ")
 
 
 def _check_pictures(recipe: Recipe, data_root: Path | str | None) -> list[str]:
@@ -189,13 +188,19 @@ def _check_library(recipe: Recipe, library: Library, data_root: Path | str | Non
     if not found:
         return [f"{folder}: no lesion mask fits {library.pattern}; {how_to_get(recipe)}"]
     sentences = []
+    masks: dict[str, list[str]] = {}
     for path, _ in found:
         try:
-            if not read_mask(path, values={0, 1}).any():
-                sentences.append(f"{path}: mask is empty; take it out")
+            mask = read_mask(path, values={0, 1})
         except BadInput as error:
             sentences.append(str(error))
-    return sentences
+            continue
+        if mask.any():
+            same = hashlib.sha256(mask.tobytes()).hexdigest()
+            masks.setdefault(same, []).append(path.relative_to(folder).as_posix())
+        else:
+            sentences.append(f"{path}: mask is empty; take it out")
+    return sentences + same_pictures(folder, masks)
 
 
 def _doubled(names: Iterable[str], what: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from scipy import ndimage
 from braintransfer import study, volumes
 from braintransfer.errors import BadInput
 from braintransfer.recipes.files import how_to_get, match_files
-from braintransfer.recipes.readable import LeftOut, drawn
+from braintransfer.recipes.readable import LeftOut, drawn, same_pictures
 from braintransfer.recipes.samples import SourceImage
 from braintransfer.recipes.schema import Recipe
 from braintransfer.untrusted import MOST_PIXELS
@@ -181,6 +182,7 @@ def check_matlab(recipe: Recipe, data_root: Path | str | None) -> list[str]:
     """What is wrong with a set of MATLAB slices, in plain sentences, every bad file at once; empty when all is well."""
     sentences, turned = [], []
     labels: dict[str, set[str]] = {}
+    pictures: dict[str, list[str]] = {}
     for name, path in matlab_files(recipe, data_root):
         try:
             item = read_matlab_slice(recipe, path)
@@ -188,6 +190,7 @@ def check_matlab(recipe: Recipe, data_root: Path | str | None) -> list[str]:
             sentences.append(str(error))
             continue
         labels.setdefault(item.person, set()).add(item.label)
+        pictures.setdefault(hashlib.sha256(item.image.tobytes()).hexdigest(), []).append(name)
         if item.turned:
             turned.append(name)
     root = recipe.root(data_root)
@@ -200,4 +203,4 @@ def check_matlab(recipe: Recipe, data_root: Path | str | None) -> list[str]:
         for person, kinds in sorted(labels.items())
         if len(kinds) > 1
     ]
-    return sentences
+    return sentences + same_pictures(root, pictures, "slices ")

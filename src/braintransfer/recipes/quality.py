@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import html
 import io
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,13 @@ from braintransfer.errors import BadInput
 from braintransfer.provenance import atomic_write_text
 from braintransfer.recipes.checking import needed_sets
 from braintransfer.recipes.files import ScanFiles, match_files, scan_files
+from braintransfer.recipes.matlab import matlab_files, read_matlab_slice
 from braintransfer.recipes.picture_sets import PictureFiles, picture_files
 from braintransfer.recipes.pictures import label_of, read_mask_of, read_picture
 from braintransfer.recipes.scans import read_subject_scan
 from braintransfer.recipes.schema import Recipe
-from braintransfer.volumes import read_mask, read_scan
+from braintransfer.recipes.slices import SliceFiles, read_slices, slice_files
+from braintransfer.volumes import read_mask, read_scan, to_uint8
 
 #: Side of a small picture, pixels; rows of a page where no number is given.
 SIDE, ROWS = 160, 60
@@ -56,13 +58,16 @@ def write_quality_page(
     for part, library in needed_sets(recipe, data_root):
         try:
             if library is not None:
-                found: Sequence[Any] = match_files(part.root(data_root) / library.folder, library.pattern)
+                folder = part.root(data_root) / library.folder
+                found: Sequence[Any] = [path for path, _ in match_files(folder, library.pattern)]
             elif part.kind == "volumes":
                 found = scan_files(part, data_root)
             elif part.kind == "images":
-                found = picture_files(part, data_root)
+                found = picture_files(part, data_root, _passed_over)
+            elif part.matlab is not None:
+                found = matlab_files(part, data_root)
             else:
-                found = list(_drawn_images(part, data_root, rows))
+                found = slice_files(part, data_root, _passed_over)
         except BadInput as error:
             parts.append(f"<h2>{html.escape(part.title)}</h2><p class=bad>{html.escape(str(error))}</p>")
             continue
@@ -81,24 +86,23 @@ def _heading(recipe: Recipe, sentences: Sequence[str]) -> str:
     keep = (
         "" if recipe.publish != "numbers" else " Pictures of this set may not be published: keep this page to yourself."
     )
+    how = (
+        "Slices are shown as a network sees them, the person's right on the left."
+        if recipe.kind == "slices" and recipe.matlab is None
+        else "Scans are shown through the middle of their mask (of the brain where there is none), left is the person's left: "
+        "axial, coronal, sagittal."
+    )
     found = "".join(f"<li class=bad>{html.escape(s)}</li>" for s in sentences) or "<li>Nothing was found to mend.</li>"
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body><h1>{title}</h1>'
         f"<p>Licence: {html.escape(recipe.licence)}.{keep} The outline is the edge of the mask: orange for class 1, light blue, "
-        f"green and pink for the next. Scans are shown through the middle of their mask (of the brain where there is none), "
-        f"left is the person's left: axial, coronal, sagittal.</p><ul>{found}</ul>"
+        f"green and pink for the next. {how}</p><ul>{found}</ul>"
     )
 
 
-def _drawn_images(recipe: Recipe, data_root: Path | str | None, rows: int) -> Iterator[Any]:
-    from braintransfer.recipes import images  # here: that package opens this module
-
-    for item in images(recipe, data_root, 0, SIDE, 0):
-        yield item
-        rows -= 1
-        if not rows:
-            return
+def _passed_over(_: str) -> None:
+    """A file that is missing: `check` has named it, and what is there is shown all the same."""
 
 
 def _row(recipe: Recipe, item: Any) -> _Row:
@@ -110,11 +114,21 @@ def _row(recipe: Recipe, item: Any) -> _Row:
             shape = (image.shape[0], image.shape[1])
             mask, label = read_mask_of(recipe, item, shape), label_of(recipe, item, shape)
             return _picture_row(f"{item.group} {item.sample}", image, mask, label)
+        if isinstance(item, SliceFiles):
+            return _slices_row(recipe, item)
         if isinstance(item, tuple):
-            return _library_row(item[0])
-        return _picture_row(f"{item.subject} {item.scan}", item.image, item.mask, item.label)
+            found = read_matlab_slice(recipe, item[1])
+            row = _picture_row(
+                f"{found.person} {item[0]}", to_uint8(found.image, found.image > 0), found.mask, found.label
+            )
+            return replace(row, numbers=(*row.numbers, "turned, as its border says")) if found.turned else row
+        return _library_row(item)
     except BadInput as error:
-        name = item[0].name if isinstance(item, tuple) else getattr(item, "scan", "") or getattr(item, "sample", "")
+        name = (
+            item[0]
+            if isinstance(item, tuple)
+            else getattr(item, "scan", "") or getattr(item, "sample", "") or item.name
+        )
         return _Row(name, (), (), str(error))
 
 
@@ -126,6 +140,21 @@ def _picture_row(name: str, image: np.ndarray, mask: np.ndarray, label: str) -> 
     if mask.any():
         numbers += (f"object {100 * mask.mean():.0f} % of the picture",)
     return _Row(name, (_outlined(image, mask),), numbers)
+
+
+def _slices_row(recipe: Recipe, files: SliceFiles) -> _Row:
+    """The first, the middle and the last of the slices that are taken from a scan."""
+    assert recipe.slices is not None
+    wanted = np.unique(np.linspace(0, recipe.slices.per_scan - 1, 3).astype(int))
+    items = read_slices(recipe, files, SIDE, [int(k) for k in wanted])
+    classes = " / ".join(dict.fromkeys(i.label for i in items if i.label))
+    numbers = (
+        f"person {files.person}",
+        f"class {classes}" if classes else "no class",
+        f"{len(items)} of its {recipe.slices.per_scan} slices, top first",
+        f"object {100 * float(np.mean([i.mask.mean() for i in items])):.0f} % of the picture",
+    )
+    return _Row(files.scan, tuple(_outlined(i.image, i.mask) for i in items), numbers)
 
 
 def _scan_row(recipe: Recipe, files: ScanFiles) -> _Row:

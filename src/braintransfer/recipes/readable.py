@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -24,6 +25,11 @@ def refuse(bad: Sequence[str], of: str) -> None:
     if bad:
         more = f"{BETWEEN}and {len(bad) - MOST_NAMED} more" if len(bad) > MOST_NAMED else ""
         raise BadInput(f"{len(bad)} of {of}{ARE_BAD}{BETWEEN.join(bad[:MOST_NAMED])}{more}")
+
+
+def same_pictures(root: Path, names: Mapping[str, Sequence[str]], what: str = "") -> list[str]:
+    """A sentence on each picture that is there under several names. names: digest of a picture -> its names."""
+    return [f"{root}: {what}{' and '.join(n)} are the same picture; keep one" for n in names.values() if len(n) > 1]
 
 
 def drawn(

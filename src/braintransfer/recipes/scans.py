@@ -91,7 +91,7 @@ def folder_scans(
     names = set(chosen_people([(f.subject, f.age) for f in found], limit, seed))
     found = [f for f in found if f.subject in names]
     if left_out is None:
-        _refuse_missing(recipe.root(data_root), found)
+        refuse_missing(recipe.root(data_root), found)
     bad: list[str] = []
     good = 0
     for files in found:
@@ -110,7 +110,7 @@ def folder_scans(
         )
 
 
-def _refuse_missing(root: Path, found: Sequence[ScanFiles]) -> None:
+def refuse_missing(root: Path, found: Sequence[ScanFiles]) -> None:
     """BadInput, one line with every mask and brain mask that is not there."""
     masks = [p for f in found if (p := f.mask) is not None and not p.is_file()]
     brains = [p for f in found if (p := f.brain) is not None and not p.is_file()]

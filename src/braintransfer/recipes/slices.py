@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from scipy import ndimage
 from braintransfer import study, volumes
 from braintransfer.errors import BadInput
 from braintransfer.recipes.files import fill, how_to_get, match_files, people_of, read_table, some
-from braintransfer.recipes.readable import LeftOut, drawn, refuse
+from braintransfer.recipes.readable import LeftOut, drawn, refuse, same_pictures
 from braintransfer.recipes.samples import SourceImage, SubjectScan
 from braintransfer.recipes.scans import check_brain
 from braintransfer.recipes.schema import ClassOf, Recipe
@@ -306,6 +307,7 @@ def lesion_slices(recipe: Recipe, people: Iterable[SubjectScan], n: int, size: i
 def check_slices(recipe: Recipe, data_root: Path | str | None, size: int = 128) -> list[str]:
     """What is wrong with a set of volumes as a source, in plain sentences, every bad file at once; empty when all is well."""
     sentences: list[str] = []
+    pictures: dict[str, list[str]] = {}
     for files in slice_files(recipe, data_root, sentences.append):
         try:
             items = read_slices(recipe, files, size)
@@ -315,7 +317,12 @@ def check_slices(recipe: Recipe, data_root: Path | str | None, size: int = 128) 
         by_slice = recipe.slices is not None and recipe.slices.class_of is not None and recipe.slices.class_of.mask
         if files.mask is not None and not by_slice and not any(i.mask.any() for i in items):
             sentences.append(f"{files.mask}: mask is empty on all slices taken; misaligned, or leave the scan out")
-    return sentences
+        images, masks = (np.stack([getattr(i, name) for i in items]) for name in ("image", "mask"))
+        pictures.setdefault(hashlib.sha256(images.tobytes()).hexdigest(), []).append(files.scan)
+        outside = float((images[masks > 0] == 0).mean()) if masks.any() else 0.0
+        if outside > 0.1:
+            sentences.append(f"{files.mask}: {100 * outside:.0f} % of its object lie outside the brain; misaligned?")
+    return sentences + same_pictures(recipe.root(data_root), pictures, "scans ")
 
 
 def slice_inputs(recipe: Recipe, data_root: Path | str | None, left_out: LeftOut | None = None) -> list[Path]:
