@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import pandas as pd
 import pytest
 from made_up import ROOT, SUMMARY, a_project, a_run, an_executed_notebook, made_up_results
 
-from braintransfer import book, tables
+from braintransfer import book, claims, tables
 from braintransfer.book import words
 from braintransfer.book.pages import PageMaker
 from braintransfer.errors import BadInput
@@ -269,6 +270,28 @@ def test_no_raw_name_stands_on_the_page_of_the_claims(html: Path) -> None:
         "@size",
     ):
         assert raw not in article, raw
+
+
+def test_the_page_of_the_claims_says_them_before_it_judges_them(html: Path) -> None:
+    rules = claims.load(ROOT / "notebooks" / "claims.yaml")
+    text = re.sub(r"\s+", " ", (html / "results" / "demo" / "claims.html").read_text(encoding="utf-8")).replace(
+        "’", "'"
+    )
+    places = [text.index(claim.says) for claim in rules.claims.values()]
+    assert places == sorted(places) and places[-1] < text.index("<table")
+
+
+def test_the_first_page_leads_to_the_story_to_own_data_and_to_the_course(html: Path) -> None:
+    text = (html / "index.html").read_text(encoding="utf-8")
+    article = re.search(r'<article class="bd-article">(.*?)</article>', text, re.S)[1]  # type: ignore[index]
+    for page in ("background", "add_a_dataset", "reproduce", "course/index", "design", "results/demo/claims"):
+        assert f'href="{page}.html' in article, page
+
+
+def test_a_baseline_has_no_interval_and_no_cell_says_so(html: Path) -> None:
+    rows = [{"target": "ms", "baseline": "empty", "subject": "p", "metric": "dice", "class": "", "value": 0.0}]
+    shown = words.baselines_for_reading(tables.baselines_table(pd.DataFrame(rows)), "ms")
+    assert shown.iloc[0]["Dice"] == "0.00"
 
 
 def test_a_run_is_never_called_what_a_mask_is_called(html: Path) -> None:

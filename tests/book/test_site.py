@@ -116,7 +116,9 @@ def test_tables_of_results_fit_a_screen_and_a_wider_one_says_that_it_goes_on(htm
         for width in (1280, 390, 1280):
             shown_as(browser, width, "light")
             with contextlib.suppress(TimeoutError):  # the assertion below says which page
-                browser.wait(f"{TABLES}.every(([scrolls, says, numbers, tab]) => scrolls === says && says === (tab === 0))", 10)
+                browser.wait(
+                    f"{TABLES}.every(([scrolls, says, numbers, tab]) => scrolls === says && says === (tab === 0))", 10
+                )
             for scrolls, says, numbers, tab in browser.run(TABLES):
                 assert scrolls == says == (tab == 0), (page, width, scrolls, says, tab)
                 own = "results" in page.parts
@@ -264,6 +266,11 @@ def test_every_figure_and_every_table_of_results_can_be_taken_away(html: Path) -
         text = page.read_text(encoding="utf-8")
         for figure in re.findall(r"<figure class=\"align-default\".*?</figure>", text, re.S):
             assert re.search(r'href="[^"]+\.svg" *>?', figure) and ".png" in figure, page
+        # a figure of scores comes with its numbers; the pictures of people have none
+        for drawn in re.findall(
+            r'href="([^"]+/(?:overview|accuracy_\w+|detection_\w+|factorial|claims|samples))\.svg"', text
+        ):
+            assert f"/{drawn.rpartition('/')[2]}.csv" in text, (page, drawn)
         tables_here = len(re.findall(r'<table class="[^"]*wide', text)) - len(re.findall(r"part [2-9]\d* of", text))
         assert len(re.findall(r'href="[^"]+\.csv"', text)) >= tables_here, page
     assert list((html / "_downloads").rglob("results.csv"))
@@ -314,6 +321,9 @@ def test_the_manifests_of_a_kept_run_hang_together(tmp_path: Path) -> None:
     assert len(gathered) == 24 and all(set(m["inputs"].values()) <= keys for m in gathered)
     shown = origins.table(found.items(), "data", "sources", "targets", "audit", "compare")
     assert len(shown) == len(found) and (shown["key"].str.len() == origins.SHORT).all()
+    folders = shown["folder"].tolist()
+    stages = [re.sub(r"(/fold-\d+)?/seed-\d+$", "", f) for f in folders]
+    assert all(folders.index(s) <= k for k, s in enumerate(stages)), "a stage stands above its trainings"
 
 
 def test_manifests_that_cannot_be_read_are_refused_in_one_line(tmp_path: Path) -> None:

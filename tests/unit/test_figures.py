@@ -87,12 +87,13 @@ def test_no_raw_name_stands_in_a_figure_of_the_claims(results: pd.DataFrame) -> 
                 "estimate": 0.1, "lower": 0.0, "upper": 0.2, "margin": 0.05}  # fmt: skip
     drawing = figures.claims_figure([contrast], KINDS)
     labels = [t.get_text() for t in drawing.figure.axes[0].get_yticklabels()]
-    assert labels == ["claim 1, MS: MRI · segm., 10 % − ImageNet"]
+    labels.append(drawing.figure.axes[0].get_title(loc="left"))
+    assert labels == ["ImageNet", "Claim 1, MS lesions: MRI · segm., 10 % minus"]
     choices = pd.DataFrame(
         [{"claim": "claim1", "target": t, "verdict": "inconclusive", "planned": True} for t in ("all", "ms")]
     )
     labels += [t.get_text() for t in figures.robustness_figure(choices, KINDS).figure.axes[0].get_yticklabels()]
-    assert labels[1:] == ["claim 1, all targets", "claim 1, MS lesions"]
+    assert labels[2:] == ["claim 1, all targets", "claim 1, MS lesions"]
     assert not [label for label in labels if any(raw in label for raw in RAW)]
 
 
@@ -187,6 +188,42 @@ def test_all_figures_of_a_run_are_drawn_from_its_files(tmp_path: Path, results: 
         assert (tmp_path / "out" / f"{name}.svg").stat().st_size and (tmp_path / "out" / f"{name}.png").stat().st_size
         words = json.loads((tmp_path / "out" / f"{name}.json").read_text(encoding="utf-8"))
         assert words["caption"] and words["alt"]
+
+
+def test_the_numbers_that_a_figure_draws_can_be_taken_away(results: pd.DataFrame, tmp_path: Path) -> None:
+    """One row a mark: each person's mean over seeds, then the mean over people with the limits of its interval."""
+    drawing = figures.accuracy_figure(results, "ms", KINDS)
+    figures.save(drawing, tmp_path, "accuracy_ms")
+    drawn = pd.read_csv(tmp_path / "accuracy_ms.csv").set_index(["source", "drawn"])
+    people = drawn.loc[("imagenet", "person")]
+    cell = results[(results["source"] == "imagenet") & (results["target"] == "ms") & (results["metric"] == "dice")]
+    own = cell.groupby("subject")["value"].mean()
+    assert people["subject"].tolist() == own.index.tolist() and np.allclose(people["value"], own, rtol=1e-5)
+    row = tables.summarise(results, ["dice"], targets=["ms"]).set_index("source").loc["imagenet"]
+    mean = drawn.loc[[("imagenet", "mean")]].iloc[0]
+    assert np.allclose(
+        mean[["value", "lower", "upper"]].astype(float), row[["mean", "lower", "upper"]].astype(float), rtol=1e-4
+    )
+
+
+def test_an_axis_ends_where_scores_do_and_the_caption_says_what_is_cut(results: pd.DataFrame) -> None:
+    far = results.assign(value=np.where(results["seed"] == 0, results["value"], 0.0))
+    for drawing in (figures.accuracy_figure(far, "ms", KINDS), figures.detection_figure(far, "ms", KINDS)):
+        low, high = drawing.figure.axes[0].get_xlim()
+        assert low >= -0.03 and high <= 1.03 and "Bars are cut" in drawing.caption
+    assert figures.detection_figure(far, "ms", KINDS).figure.axes[1].get_xlim()[0] > -0.2
+    steady = results.assign(value=0.5 + results["value"] / 10)
+    assert "Bars are cut" not in figures.accuracy_figure(steady, "ms", KINDS).caption
+
+
+def test_a_person_fills_the_picture() -> None:
+    image, reference = np.zeros((2, 40, 60), np.uint8)
+    image[10:30, 20:40], reference[5, 30] = 200, 1
+    found = {"scratch": {"p": (image, reference, reference)}}
+    drawing = figures.examples_figure(found, "ms", "p", {"scratch": 0.5}, "why", "real")
+    (shown,) = drawing.figure.axes[0].get_images()
+    width = np.asarray(shown.get_array()).shape[1]
+    assert width < 5 * (20 + 2 * 3 + 3), "the black around the head is cut away, but no lesion is"
 
 
 def test_a_simulated_run_shows_illustrations_and_no_verdicts() -> None:

@@ -163,7 +163,8 @@ def test_the_book_says_where_to_ask_for_what_paper_reads_and_how_long_it_takes()
     used = [d.recipe for part in (paper.sources, paper.targets) for d in part.values()]
     used += [arm.data.recipe for arm in paper.arms.values() if arm.data is not None]
     for recipe in (part for name in used for part, _ in needed_sets(load_recipe(name), None)):
-        assert f"`{recipe.name}`,<{recipe.access.url}>" in section, recipe.name
+        row = next((line for line in section.splitlines() if f"`{recipe.name}`" in line), "")
+        assert f"]({recipe.access.url})" in row, recipe.name
     said = re.search(r"about ([\d,]+) hours", section)
     hours = cost.estimate(paper, stages(paper, "runs/paper", "", cells_of(paper)))["seconds"].sum() / 3600
     assert said is not None and float(said[1].replace(",", "")) == pytest.approx(hours, rel=0.05)

@@ -37,9 +37,12 @@ def manifests_of(run: Path) -> Manifests:
 
 
 def table(found: Iterable[tuple[str, Mapping[str, Any]]], *groups: str) -> pd.DataFrame:
-    """One row a manifest below one of the folders `groups`, hashes cut to SHORT characters; every value is text."""
+    """One row a manifest below one of the folders `groups`, hashes cut to SHORT characters; every value is text.
+
+    A stage stands above its trainings.
+    """
     rows = []
-    for folder, manifest in found:
+    for folder, manifest in sorted(found, key=lambda pair: pair[0].split("/")):
         if folder.partition("/")[0] not in groups:
             continue
         inputs = {str(name): str(value) for name, value in manifest.get("inputs", {}).items()}

@@ -39,7 +39,7 @@ RESULT_PAGES = (
     "detection",
     "claims",
     "curves",
-    "examples",
+    *(f"examples-{target}" for target in TARGETS),
     "samples",
     "factorial",
     "controls",
@@ -61,22 +61,33 @@ _INTERVAL_SHOWN = re.compile(_INTERVAL.pattern.replace(" ", "\u00a0"))
 _UNBROKEN = re.compile(rf"{_INTERVAL.pattern}|\[n = [^\n\]]*\]|\b\d{{1,3}} of \d{{1,3}}\b|\(≥ [\d.]+\)")
 
 
+#: What a whole cell of a kept table may be, and how a reader meets it.
+_TITLES = {**tables.SOURCE_TITLES, **tables.TARGET_TITLES}
+
+
 # ------------------------------------------------------------------------------------------------- pieces of the pages
 def figure_block(drawn: Mapping[str, str], label: str, *, width: str = "100%", place: str = "figures") -> str:
     """The directive of a figure that lies in `place`, with links to get it."""
-    links = f"[Get it as {{download}}`SVG <{place}/{drawn['name']}.svg>`, {{download}}`PNG <{place}/{drawn['name']}.png>`.]{{.on-screen}}"
     made = f" {drawn['made']}" if drawn.get("made") else ""
     return (
         f":::{{figure}} {place}/{drawn['file']}\n:name: fig-{label}\n:alt: {words.unbroken(drawn['alt'])}\n:width: "
         f"{width}\n\n"
-        f"{words.one_line(drawn['caption'])}{made} {links}\n:::\n"
+        f"{words.one_line(drawn['caption'])}{made} {_links(drawn, place)}\n:::\n"
     )
+
+
+def _links(drawn: Mapping[str, str], place: str) -> str:
+    """Where a figure's files are had."""
+    files = ["svg", "png", *(["csv"] if drawn.get("numbers") else [])]
+    links = ", ".join(f"{{download}}`{kind.upper()} <{place}/{drawn['name']}.{kind}>`" for kind in files)
+    return f"[Get it as {links}.]{{.on-screen}}"
 
 
 def turn_block(name: str, still: Mapping[str, str] | None, label: str, caption: str) -> str:
     """The directive of turn/`name`.html; still: the picture that stands in for it, as `figure_block` takes it."""
+    links = f" {_links(still, 'figures')}" if still else ""
     shown = f":still: figures/{still['file']}\n:alt: {words.unbroken(still['alt'])}\n" if still else ""
-    return f":::{{turn}} turn/{name}.html\n:name: fig-{label}\n{shown}\n{words.one_line(caption)}\n:::\n"
+    return f":::{{turn}} turn/{name}.html\n:name: fig-{label}\n{shown}\n{words.one_line(caption)}{links}\n:::\n"
 
 
 def _table_block(label: str, caption: str, name: str, look: str = "wide") -> str:
@@ -156,12 +167,15 @@ def _describe(folder: Path, name: str) -> dict[str, str]:
     drawn = svg.read_bytes() if svg.is_file() and not photographic else b""
     small = 0 < len(drawn) <= LARGEST_SVG and len(gzip.compress(drawn)) <= LARGEST_SENT
     best = f"{name}.svg" if small else f"{name}.png"
-    return {"name": name, "file": best, "caption": told["caption"], "alt": told["alt"]}
+    numbers = "yes" if (folder / f"{name}.csv").is_file() else ""
+    return {"name": name, "file": best, "caption": told["caption"], "alt": told["alt"], "numbers": numbers}
 
 
-def _few_digits(cell: str) -> str:
-    """A rounding error to two digits ("2.22045e-16" -> "2.2e−16"); any other cell as it is."""
-    return f"{float(cell):.1e}".replace("-", "−") if re.fullmatch(r"-?[\d.]+e-\d+", cell) else cell
+def _kept_cell(cell: str) -> str:
+    """A cell of a kept table for a reader: sources and targets by their titles, true minus signs, rounding errors to two digits."""
+    if re.fullmatch(r"-?[\d.]+e-\d+", cell):
+        cell = f"{float(cell):.1e}"
+    return _TITLES.get(cell, re.sub(r"(?<![\w.])-(?=[\d.])|(?<=\de)-(?=\d)", "−", cell))
 
 
 def _csv_text(frame: pd.DataFrame) -> str:
@@ -237,7 +251,7 @@ class PageMaker:
         kept = self.kept.file(name)
         shutil.copyfile(kept, place / kept.name)
         whole = pd.read_csv(kept, dtype=str, keep_default_na=False)
-        frame = whole.loc[:, (whole != "").any()].map(_few_digits)  # a column without a word says nothing
+        frame = whole.loc[:, (whole != "").any()].map(_kept_cell)  # a column without a word says nothing
         return self._parts(place, name, f"proof-{name}", frame, frame, caption) + _csv_link(name)
 
     def run_pages(self, run: Run) -> None:
@@ -249,6 +263,8 @@ class PageMaker:
             if stage is not None:
                 link = f"/stages/{run.slug}/{stage.group}/{stage.page}"
                 run.drawn[name]["made"] = f"Made from {{doc}}`this stage <{link}>`."
+            elif run.results is not None and _worth_a_page(run, "provenance"):
+                run.drawn[name]["made"] = f"Made from {{doc}}`these stages </results/{run.slug}/provenance>`."
         if run.results is not None:
             (here / "tables").mkdir(parents=True, exist_ok=True)
             shutil.copyfile(run.folder / "results.csv", here / "tables" / "results.csv")
@@ -267,6 +283,7 @@ class PageMaker:
             "table": lambda name, frame, caption, links=None: self._table(run, here, name, frame, caption, links),
             "data": run.tables,
             "reading": tables.for_reading,
+            "baselines_frame": words.baselines_for_reading,
             "differences": tables.differences_for_reading,
             "factorial_frame": tables.factorial_for_reading,
             "arms_frame": tables.arms_for_reading,
@@ -289,12 +306,14 @@ class PageMaker:
             "targets_frame": words.targets_for_reading,
             "contrasts": words.contrasts_for_reading(run.contrasts),
             "gates": list(words.GATES.values()),
+            "statements": words.statements(run),
             "summary": words.claims_summary(tables.read_json(run.folder / "compare" / "claims_summary.json", None)),
         }
         for page in pages:
-            template = f"templates/{'target' if page in TARGETS else page}.md"
+            kind, _, target = page.partition("-")  # "examples-ms"
+            template = f"templates/{'target' if page in TARGETS else kind}.md"
             more = self._provenance(run, here) if page == "provenance" else {}
-            self.render(template, f"results/{run.slug}/{page}", target=page, **pieces, **more)
+            self.render(template, f"results/{run.slug}/{page}", target=target or page, **pieces, **more)
         self.render("templates/run.md", f"results/{run.slug}/index", **pieces)
 
     def _provenance(self, run: Run, here: Path) -> dict[str, Any]:
@@ -370,7 +389,7 @@ class PageMaker:
     ) -> str:  # fmt: skip
         """A table and its CSV; links: text of a cell -> the page that it opens."""
         if frame is None or not len(frame):
-            return "*Not in this run.*\n"
+            return f"*Not in this run: {words.one_line(caption).partition('.')[0]}.*\n"
         folder = here / "tables"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{name}.csv").write_text(_csv_text(frame), encoding="utf-8", newline="\n")
@@ -391,7 +410,7 @@ class PageMaker:
         for k, columns in enumerate(parts, 1):
             file = f"{name}.shown{'' if len(parts) == 1 else k}"
             text = _UNBROKEN.sub(lambda found: found[0].replace(" ", "\u00a0"), _csv_text(marked.iloc[:, columns]))
-            spans = _INTERVAL_SHOWN.sub(r"[\g<0>]{.interval}", text)
+            spans = _INTERVAL_SHOWN.sub(r"[\g<0>]{.interval}", text).replace("]{.interval}; ", "]{.interval} ")
             (folder / f"{file}.csv").write_text(spans, encoding="utf-8", newline="\n")
             numbered = caption if len(parts) == 1 else f"{caption} Columns, part {k} of {len(parts)}."
             look = _look(frame.iloc[:, columns])
@@ -468,10 +487,8 @@ def _worth_a_page(run: Run, page: str) -> bool:
         return any(t in run.present for t in DETECTED) and "detection" in run.tables
     if page == "claims":
         return bool(run.contrasts)
-    if page in ("curves", "examples"):
-        return any(
-            name.startswith((f"{page}_", "showcase_") if page == "examples" else f"{page}_") for name in run.drawn
-        )
+    if page.startswith(("curves", "examples-")):
+        return any(name.startswith(f"{page.replace('-', '_')}_") for name in run.drawn)
     if page == "samples":
         return "samples" in run.drawn
     if page == "controls":
@@ -539,8 +556,8 @@ def _as_page(stage: StagePage, run: Run) -> nbformat.NotebookNode:
     facts.append(f"code `{str(m.get('code', ''))[:8]}`")
     simulated = run.simulated or "simulated" in run.kinds.values()
     note = (":::{admonition} Simulated data\n:class: warning simulated\n" if simulated else ":::{note}\n") + (
-        f"{'Made from simulated data. ' if simulated else ''}Executed by papermill: {', '.join(facts)}. Where its "
-        f"files are: `{stage.folder.as_posix()}`.\n:::"
+        f"**{as_markdown(stage.title)}.** {'Made from simulated data. ' if simulated else ''}Executed by papermill: "
+        f"{', '.join(facts)}. Where its files are: `{stage.folder.as_posix()}`.\n:::"
     )
     first = next(
         (k for k, c in enumerate(notebook.cells) if c.cell_type == "markdown" and c.source.lstrip().startswith("# ")),

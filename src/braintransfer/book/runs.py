@@ -52,7 +52,7 @@ class StagePage:
         if self.group == "sources":
             return f"Pre-training: {tables.SOURCE_TITLES.get(parts[-1], parts[-1])}"
         if self.group == "data":
-            return f"Data: {' '.join(parts)}"
+            return f"Data: {' '.join(tables.set_title(part) for part in parts)}"
         if self.group == "audit":
             return "Leak audit of all data"
         return "Comparison of all sources"

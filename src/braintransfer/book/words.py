@@ -7,8 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from braintransfer import figures, overlaps, tables
+from braintransfer import claims, figures, overlaps, tables
 from braintransfer.book.runs import Run
+from braintransfer.provenance import project_root
 from braintransfer.study import HEADLINE, SOURCES, TARGETS
 from braintransfer.untrusted import as_markdown
 
@@ -68,6 +69,11 @@ def kind_of(run: Run, target: str) -> str:
     """The words for a target's data at the end of a caption: "Simulated data." """
     words = figures.KIND_TITLES.get(run.kinds.get(target, ""), "")
     return f"{words}." if words else ""
+
+
+def baselines_for_reading(summary: pd.DataFrame, target: str) -> pd.DataFrame:
+    """`tables.for_reading` of baselines. None has an interval, which the caption says once and no cell again."""
+    return tables.for_reading(summary, target).replace(r" \(no interval\)", "", regex=True)
 
 
 def one_by_one(showcase: pd.DataFrame, target: str) -> pd.DataFrame:
@@ -190,7 +196,10 @@ def contrasts_for_reading(contrasts: list[dict[str, Any]]) -> pd.DataFrame:
 
 #: The gates: their name in a claim's reasons -> how the book calls them, and what each asks.
 GATES = {
-    "assay": ("pre-training helps", "some pre-trained source beats random weights"),
+    "assay": (
+        "pre-training helps",
+        "some pre-trained source beats random weights, at a level divided by the number of sources that are tried",
+    ),
     "source_learned": ("sources learned", "each source of the claim learned its own task"),
     "null_contrast": ("null check", "semi-synthetic lesions without contrast cannot be found"),
     "range": (
@@ -245,6 +254,12 @@ def verdicts(run: Run) -> dict[str, str]:
     """Claim ("claim1") -> what the rules say about the whole of it; empty where they were not asked."""
     found = tables.read_json(run.folder / "compare" / "claims_summary.json", [])
     return {str(claim.get("claim", "")): str(claim.get("verdict", "")) for claim in found}
+
+
+def statements(run: Run) -> list[tuple[str, str]]:
+    """Each claim as the rules' own file says it, and what the rules say about it; "" where they were not asked."""
+    rules, found = claims.load(project_root() / "notebooks" / "claims.yaml"), verdicts(run)
+    return [(claim.says, found.get(name, "").replace("_", " ")) for name, claim in rules.claims.items()]
 
 
 def heading(run: Run | None) -> str:

@@ -72,12 +72,14 @@ LARGEST_PNG = 60_000
 class Drawing:
     """A figure with its caption (can be read alone) and its alternative text (says what there is to see, with numbers).
 
-    As the last line of a notebook cell it shows itself, with the alternative text in the output's metadata.
+    data: the numbers that it draws, one row a mark; None for a picture. As the last line of a notebook cell it shows itself,
+    with the alternative text in the output's metadata.
     """
 
     figure: Figure
     caption: str
     alt: str
+    data: pd.DataFrame | None = None
 
     def png(self) -> bytes:
         """The figure as a small PNG: 256 colours, or fewer where it would be larger than LARGEST_PNG."""
@@ -116,9 +118,12 @@ def _freeze(figure: Figure) -> None:
 
 
 def save(drawing: Drawing, folder: Path, name: str) -> None:
-    """Write `name.svg`, `name.png` and `name.json` (caption, alt) into `folder`."""
+    """Write `name.svg`, `name.png`, `name.json` (caption, alt) and, of a figure with data, `name.csv` into `folder`."""
     atomic_write_bytes(folder / f"{name}.svg", drawing.svg())
     atomic_write_bytes(folder / f"{name}.png", drawing.png())
+    if drawing.data is not None:
+        text = drawing.data.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+        atomic_write_bytes(folder / f"{name}.csv", text.encode("utf-8"))
     atomic_write_json(folder / f"{name}.json", {"caption": drawing.caption, "alt": drawing.alt})
 
 
@@ -150,6 +155,11 @@ def kind_words(kinds: Mapping[str, str], target: str) -> str:
 def rows_of_target(summary: pd.DataFrame, target: str, metric: str) -> dict[str, dict[str, Any]]:
     part = summary[(summary["target"] == target) & (summary["metric"] == metric) & (summary["class"] == "")]
     return {str(row["source"]): {str(k): v for k, v in row.items()} for row in part.to_dict("records")}
+
+
+def mean_and_interval(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a row of `tables.summarise`."""
+    return {name: row[name] for name in ("mean", "lower", "upper")}
 
 
 #: What is shortened in a label.

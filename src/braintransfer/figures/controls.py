@@ -17,6 +17,7 @@ from braintransfer.figures.base import (
     count_axis,
     kind_words,
     marker,
+    mean_and_interval,
     new_figure,
     people_words,
     rows_of_target,
@@ -73,17 +74,18 @@ def arms_figure(arms: pd.DataFrame, target: str, kinds: Mapping[str, str]) -> Dr
         f"source in the main arm and its 95 % interval over {people_words(n)} and {seeds_words(seeds)}. Left of zero the "
         "control is lower."
     )
-    return Drawing(figure, caption, f"Differences with intervals. {'; '.join(spoken)}.")
+    return Drawing(figure, caption, f"Differences with intervals. {'; '.join(spoken)}.", part)
 
 
 def factorial_figure(factorial: pd.DataFrame, kinds: Mapping[str, str]) -> Drawing:
     """Domain, task and interaction, one panel a target, on its headline metric. factorial: `tables.factorial_table`."""
-    present = [t for t in TARGETS if ((factorial["target"] == t) & (factorial["metric"] == HEADLINE[t])).any()]
+    factorial = factorial[factorial["metric"] == factorial["target"].map(HEADLINE)]
+    present = [t for t in TARGETS if (factorial["target"] == t).any()]
     figure, axes = new_figure(6.6, 2.5 * max(len(present), 1) + 0.4, rows=max(len(present), 1))
     spoken = []
     with matplotlib.rc_context(STYLE):
         for axis, target in zip(axes[:, 0], present, strict=False):
-            part = factorial[(factorial["target"] == target) & (factorial["metric"] == HEADLINE[target])]
+            part = factorial[factorial["target"] == target]
             labels = []
             for place, row in enumerate(part.to_dict("records")):
                 kind = str(row["kind"])
@@ -100,7 +102,7 @@ def factorial_figure(factorial: pd.DataFrame, kinds: Mapping[str, str]) -> Drawi
         f"Domain, task and their interaction: contrasts of the six pre-trained sources. {where}. Mark and bar: estimate and 95 % "
         "interval over people and seeds. Each domain and each task stands here for one data set; no interval covers that choice."
     )
-    return Drawing(figure, caption, f"{'; '.join(spoken)}.")
+    return Drawing(figure, caption, f"{'; '.join(spoken)}.", factorial)
 
 
 def labels_figure(results: pd.DataFrame, kinds: Mapping[str, str]) -> Drawing:
@@ -108,7 +110,7 @@ def labels_figure(results: pd.DataFrame, kinds: Mapping[str, str]) -> Drawing:
     few = results[results["arm"].str.startswith("labels_")]
     present = [t for t in TARGETS if (few["target"] == t).any()]
     figure, axes = new_figure(6.2, 2.4 * max(len(present), 1) + 0.6, rows=max(len(present), 1))
-    spoken = []
+    spoken, drawn = [], []
     with matplotlib.rc_context(STYLE):
         for axis, target in zip(axes[:, 0], present, strict=False):
             metric = HEADLINE[target]
@@ -129,6 +131,8 @@ def labels_figure(results: pd.DataFrame, kinds: Mapping[str, str]) -> Drawing:
                 for place, (n, p) in zip(places, points, strict=True):
                     axis.plot([place, place], [p["lower"], p["upper"]], color=COLOURS[source], linewidth=2, alpha=0.7)
                     spoken.append(f"{TARGET_TITLES[target]}, {SOURCE_TITLES[source]}, {n} people: {number(p['mean'])}")
+                    cell_of = {"target": target, "metric": metric, "source": source, "people": n}
+                    drawn.append(cell_of | mean_and_interval(p))
             count_axis(axis, sorted({int(n) for n in kept["n_train"]}))
             axis.set_title(f"{TARGET_TITLES[target]} ({METRIC_TITLES[metric]})")
         axes[-1, 0].set_xlabel("labelled people to learn from (logarithmic)")
@@ -138,4 +142,4 @@ def labels_figure(results: pd.DataFrame, kinds: Mapping[str, str]) -> Drawing:
         f"Accuracy against the number of labelled people. {where}. Mark and bar: mean and 95 % interval over people and seeds. "
         "The steps of training are the same everywhere, so fewer people are seen more often."
     )
-    return Drawing(figure, caption, ". ".join(spoken) + ".")
+    return Drawing(figure, caption, ". ".join(spoken) + ".", pd.DataFrame(drawn))

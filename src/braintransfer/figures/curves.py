@@ -68,7 +68,7 @@ def learning_curves_figure(histories: pd.DataFrame, stage: str, kinds: Mapping[s
     )
     groups = groups or [""]
     figure, axes = new_figure(6.2, 2.5 * len(groups) + 0.6, rows=len(groups))
-    ends = []
+    ends, drawn = [], []
     with matplotlib.rc_context(STYLE):
         for axis, group in zip(axes[:, 0], groups, strict=True):
             for source in SOURCES:
@@ -84,6 +84,8 @@ def learning_curves_figure(histories: pd.DataFrame, stage: str, kinds: Mapping[s
                 smooth = curve.rolling(max(len(curve) // 25, 1), min_periods=1, center=True).mean()
                 axis.plot(smooth.index, smooth, color=COLOURS[source], linewidth=1.8, label=SOURCE_TITLES[source])
                 axis.plot(smooth.index[-1], smooth.iloc[-1], marker=marker(source), color=COLOURS[source], markersize=6)
+                own = {"stage": stage, "target": group if stage == "finetune" else "", "source": source}
+                drawn.append(smooth.rename("loss").reset_index().assign(**own))
                 ends.append(
                     f"{TARGET_TITLES.get(group, group)} from {SOURCE_TITLES[source]} ends at "
                     f"{number(float(smooth.iloc[-1]))}"
@@ -101,4 +103,5 @@ def learning_curves_figure(histories: pd.DataFrame, stage: str, kinds: Mapping[s
         + (f"{'; '.join(where)}. " if where else "Losses of different tasks have different units. ")
         + "A lower training loss is not a better score on people the network has not seen."
     )
-    return Drawing(figure, caption, f"Loss falls with training. {'; '.join(ends)}.")
+    data = pd.concat(drawn, ignore_index=True) if drawn else None
+    return Drawing(figure, caption, f"Loss falls with training. {'; '.join(ends)}.", data)

@@ -107,7 +107,7 @@ def overlap_figure() -> Drawing:
 
 def colours_figure() -> Drawing:
     """The key to colours and markers that every figure uses."""
-    figure, axes = new_figure(6.2, 2.1)
+    figure, axes = new_figure(6.2, 1.3)
     axis = axes[0, 0]
     with matplotlib.rc_context(STYLE):
         axis.axis("off")

@@ -132,6 +132,16 @@ def person_scores(results: pd.DataFrame, target: str, subject: str) -> dict[str,
     return scores
 
 
+def _head(layers: Sequence[np.ndarray], margin: int = 3) -> tuple[slice, slice]:
+    """The box around all that is not empty in any of the layers (H, W), so that no room goes to the black around a head."""
+    there = np.any([layer > 0 for layer in layers], axis=0)
+    spans = [np.flatnonzero(there.any(axis=axis)) for axis in (1, 0)]
+    rows, columns = (
+        slice(max(int(s[0]) - margin, 0), int(s[-1]) + 1 + margin) if s.size else slice(None) for s in spans
+    )
+    return rows, columns
+
+
 def examples_figure(
     examples: Mapping[str, Mapping[str, Example]],
     target: str,
@@ -148,13 +158,16 @@ def examples_figure(
     classes = CLASSES[target]
     metric = METRIC_TITLES[HEADLINE[target]]
     having = [source for source in SOURCES if subject in examples.get(source, {})]
-    image, reference, _ = examples[having[0]][subject]
+    box = _head([layer for source in having for layer in examples[source][subject]])
+    shown = {}
+    for source in having:
+        image, reference, prediction = (layer[box] for layer in examples[source][subject])
+        shown[source] = image, reference, prediction
+    image, reference, _ = shown[having[0]]
     panels: list[tuple[str, str, np.ndarray]] = [("scan", "", np.repeat(image[..., None] / 255.0, 3, axis=2))]
     panels.append(("reference", "", overlay(image, reference, reference, classes)))
     for source in having:
-        panels.append(
-            (short_title(source), number(scores.get(source, math.nan)), overlay(*examples[source][subject], classes))
-        )
+        panels.append((short_title(source), number(scores.get(source, math.nan)), overlay(*shown[source], classes)))
     titles = [f"{name}\n{score_text}" if score_text else name for name, score_text, _ in panels]
     figure = mosaic([picture for _, _, picture in panels], titles, columns=5, title_lines=2)[0]
     with matplotlib.rc_context(STYLE):

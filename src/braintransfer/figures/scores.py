@@ -20,6 +20,7 @@ from braintransfer.figures.base import (
     count_axis,
     kind_words,
     marker,
+    mean_and_interval,
     new_figure,
     people_words,
     rows_of_target,
@@ -42,6 +43,7 @@ def _dots(
     for place, source in enumerate(shown):
         colour, row = COLOURS[source], rows[source]
         points = tables.subject_by_seed(results, source, target, metric).mean(axis=1).dropna().sort_index()
+        row["points"] = points
         # jitter by rank in name order, the same for every source, so that a person stands at one height in all rows
         height = place + (np.linspace(-0.28, 0.28, len(points)) if len(points) > 1 else 0)
         axis.scatter(
@@ -92,9 +94,29 @@ def _dots(
     return rows
 
 
-def _limits(axis: Axes) -> None:
+def _drawn(rows: Mapping[str, Mapping[str, Any]], target: str, metric: str) -> pd.DataFrame:
+    """What `_dots` drew, one row a mark: every person's point, then the mean with its interval."""
+    marks: list[dict[str, Any]] = []
+    for source in [s for s in SOURCES if s in rows]:
+        where, row = {"target": target, "metric": metric, "source": source}, rows[source]
+        people = [{"drawn": "person", "subject": person, "value": value} for person, value in row["points"].items()]
+        mean = {"drawn": "mean", "subject": "", "value": row["mean"], "lower": row["lower"], "upper": row["upper"]}
+        marks += [where | mark for mark in [*people, mean]]
+    columns = ["target", "metric", "source", "drawn", "subject", "value", "lower", "upper"]
+    return pd.DataFrame(marks, columns=columns)
+
+
+def _limits(axis: Axes, top: float = 1.0) -> None:
+    """No axis goes beyond the values that a score can have, from 0 to `top`; a bar that does is cut there."""
     low, high = axis.get_xlim()
-    axis.set_xlim(max(low, -0.02), min(high, 1.02))
+    rim = 0.02 * min(high, top)
+    axis.set_xlim(max(low, -rim), min(high, top + rim))
+
+
+def _cut(*found: Mapping[str, Mapping[str, Any]], top: float = 1.0) -> str:
+    """A sentence for the caption where an interval is longer than what `_limits` shows of it."""
+    over = any(row["lower"] < 0 or row["upper"] > top for rows in found for row in rows.values())
+    return " Bars are cut where no score can lie." if over else ""
 
 
 def _spoken(rows: Mapping[str, Mapping[str, Any]]) -> str:
@@ -136,6 +158,7 @@ def accuracy_figure(
         if axis.get_legend_handles_labels()[0]:
             figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
     title = METRIC_TITLES[metric]
+    cut = "" if metric == "fp_per_scan" else _cut(rows)
     lines = (
         " Dotted, dash-dotted and dashed lines: prior map, one threshold, resolution ceiling."
         if axis.get_legend_handles_labels()[0]
@@ -144,18 +167,17 @@ def accuracy_figure(
     caption = (
         f"{TARGET_TITLES[target]}: {title} after fine-tuning from each source. {kind_words(kinds, target)}; {_sizes(rows)}. "
         "Small points: one person each, mean over seeds. Large mark and bar: mean and its 95 % interval over "
-        f"people and seeds.{lines}"
+        f"people and seeds.{cut}{lines}"
     )
-    return Drawing(
-        figure, caption, f"{TARGET_TITLES[target]}, mean {title} with 95 % interval by source: {_spoken(rows)}."
-    )
+    alt = f"{TARGET_TITLES[target]}, mean {title} with 95 % interval by source: {_spoken(rows)}."
+    return Drawing(figure, caption, alt, _drawn(rows, target, metric))
 
 
 def overview_figure(results: pd.DataFrame, kinds: Mapping[str, str], baselines: pd.DataFrame | None = None) -> Drawing:
     """The answer in one picture: all targets, all sources, headline metric."""
     present = [target for target in TARGETS if (results["target"] == target).any()]
     figure, axes = new_figure(6.2, 2.75 * max(len(present), 1), rows=max(len(present), 1))
-    alts, sizes = [], []
+    alts, sizes, drawn, cut = [], [], [], ""
     with matplotlib.rc_context(STYLE):
         for axis, target in zip(axes[:, 0], present, strict=False):
             metric = HEADLINE[target]
@@ -164,6 +186,8 @@ def overview_figure(results: pd.DataFrame, kinds: Mapping[str, str], baselines: 
             axis.set_title(f"{TARGET_TITLES[target]} ({METRIC_TITLES[metric]})")
             _limits(axis)
             alts.append(f"{TARGET_TITLES[target]}, {METRIC_TITLES[metric]}: {_spoken(rows)}.")
+            drawn.append(_drawn(rows, target, metric))
+            cut = cut or _cut(rows)
             sizes.append(
                 f"{tables.TARGET_WORDS[target]}: {_sizes(rows)} "
                 f"({kind_words(kinds, target)[0].lower()}{kind_words(kinds, target)[1:]})"
@@ -185,31 +209,36 @@ def overview_figure(results: pd.DataFrame, kinds: Mapping[str, str], baselines: 
         "(self-supervised). Further right is better: a score (Dice, or mIoU for tissue) is 0 where the outline shares nothing with "
         "the one that it should be, and 1 where both are equal. Small points: one test person each, the mean over seeds, which are "
         "repetitions with other random numbers. Large mark and bar: the mean, and its 95 % interval, a range made to hold the true "
-        f"mean in 95 of 100 such studies. {sentence}. Orange: natural pictures; blue: MRI.{lines}"
+        f"mean in 95 of 100 such studies.{cut} {sentence}. Orange: natural pictures; blue: MRI.{lines}"
     )
-    return Drawing(figure, caption, "Mean and 95 % interval by source. " + " ".join(alts))
+    data = pd.concat(drawn, ignore_index=True) if drawn else None
+    return Drawing(figure, caption, "Mean and 95 % interval by source. " + " ".join(alts), data)
 
 
 def detection_figure(results: pd.DataFrame, target: str, kinds: Mapping[str, str]) -> Drawing:
     """Lesion detection on one target: sensitivity (primary) above false positives a scan."""
     figure, axes = new_figure(6.2, 6.6, rows=2)
-    spoken = []
+    spoken, drawn, cut = [], [], ""
     rows: dict[str, dict[str, Any]] = {}
     with matplotlib.rc_context(STYLE):
         for axis, metric in zip(axes[:, 0], ("lesion_sensitivity", "fp_per_scan"), strict=True):
             summary = tables.summarise(results, [metric], targets=[target])
             found = _dots(axis, results, summary, target, metric, None)
             rows = rows or found
+            drawn.append(_drawn(found, target, metric))
+            top = 1.0 if metric == "lesion_sensitivity" else math.inf
+            _limits(axis, top)
+            cut = cut or _cut(found, top=top)
             axis.set_title(METRIC_TITLES[metric])
             spoken.append(f"{METRIC_TITLES[metric]}: {_spoken(found)}")
-        _limits(axes[0, 0])
     caption = (
         f"{TARGET_TITLES[target]}: share of lesions found in each person (above) and false positives a scan (below). "
-        f"{kind_words(kinds, target)}; {_sizes(rows)}. Lesions are 26-connected, at least 3 mm³; found means at least "
-        "10 % covered. "
-        "Small points: one person each, mean over seeds. Large mark and bar: mean and its 95 % interval."
+        f"{kind_words(kinds, target)}; {_sizes(rows)}. Lesions are pieces of at least 3 mm³ that hang together over faces, edges "
+        "or corners; one is found when at least 10 % of it is covered by true predicted lesions. "
+        f"Small points: one person each, mean over seeds. Large mark and bar: mean and its 95 % interval.{cut}"
     )
-    return Drawing(figure, caption, f"{TARGET_TITLES[target]}, lesion detection by source. {'. '.join(spoken)}.")
+    alt = f"{TARGET_TITLES[target]}, lesion detection by source. {'. '.join(spoken)}."
+    return Drawing(figure, caption, alt, pd.concat(drawn, ignore_index=True))
 
 
 def froc_figure(froc: pd.DataFrame, target: str, kinds: Mapping[str, str]) -> Drawing:
@@ -233,9 +262,10 @@ def froc_figure(froc: pd.DataFrame, target: str, kinds: Mapping[str, str]) -> Dr
                     label=SOURCE_TITLES[source],
                 )
         axis.set_xscale("symlog", linthresh=1)
-        axis.xaxis.set_major_formatter(
-            "{x:g}"
-        )  # powers of ten would be written in TeX, which an SVG's plain text shows raw
+        low, high = axis.get_xlim()
+        ticks = [t for t in (0, 0.5, *(m * 10**e for e in range(5) for m in (1, 2, 5))) if low <= t <= high]
+        axis.set_xticks(ticks, [f"{t:g}" for t in ticks])  # by name: powers of ten alone may leave one tick
+        axis.minorticks_off()
         axis.set_xlabel("false positives a scan")
         axis.set_ylabel("lesion sensitivity")
         figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9)
@@ -248,6 +278,7 @@ def froc_figure(froc: pd.DataFrame, target: str, kinds: Mapping[str, str]) -> Dr
         figure,
         caption,
         f"One rising curve a source. Thresholds from {part['threshold'].min():g} to {part['threshold'].max():g}.",
+        part,
     )
 
 
@@ -258,7 +289,7 @@ def samples_figure(results: pd.DataFrame, kinds: Mapping[str, str]) -> Drawing:
     figure, axes = new_figure(6.2, 2.6 * max(len(present), 1) + 0.6, rows=max(len(present), 1))
     sizes = sorted({int(n) for n in kept["n_source"] if n > 0})
     zero = (sizes[0] if sizes else 10) / 4
-    spoken = []
+    spoken, drawn = [], []
     with matplotlib.rc_context(STYLE):
         for axis, target in zip(axes[:, 0], present, strict=False):
             metric = HEADLINE[target]
@@ -296,6 +327,8 @@ def samples_figure(results: pd.DataFrame, kinds: Mapping[str, str]) -> Drawing:
                     spoken.append(
                         f"{TARGET_TITLES[target]}, {SOURCE_TITLES[source]}, {n_source:,} images: {number(row['mean'])}"
                     )
+                    cell_of = {"target": target, "metric": metric, "source": source, "images": n_source}
+                    drawn.append(cell_of | mean_and_interval(row))
             axis.set_title(f"{TARGET_TITLES[target]} ({METRIC_TITLES[metric]})")
             ticks = [zero, *[10**e for e in range(1, 8) if zero < 10**e <= 2e6]]
             count_axis(axis, ticks, ["0", *[f"{t:,}" for t in ticks[1:]]])
@@ -308,50 +341,50 @@ def samples_figure(results: pd.DataFrame, kinds: Mapping[str, str]) -> Drawing:
         "seeds. Sources of equal size are drawn side by side. The axis is logarithmic; random weights stand at 0. "
         "ImageNet differs from the others in much besides its size."
     )
-    return Drawing(figure, caption, ". ".join(spoken) + ".")
+    return Drawing(figure, caption, ". ".join(spoken) + ".", pd.DataFrame(drawn))
 
 
 def claims_figure(contrasts: Sequence[Mapping[str, Any]], kinds: Mapping[str, str]) -> Drawing:
     """The contrasts of `claims.json` as a forest: estimate, interval, margin; entries without estimate stay out."""
     rows = [c for c in contrasts if isinstance(c.get("estimate"), int | float) and math.isfinite(c["estimate"])]
-    figure, axes = new_figure(6.4, 0.34 * max(len(rows), 1) + 1.3)
-    axis = axes[0, 0]
-    labels, spoken = [], []
+    panels: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
+    for c in rows:
+        panels.setdefault((str(c["claim"]), str(c["target"]), str(c["A"])), []).append(c)
+    heights = [len(part) + 1.6 for part in panels.values()] or [2.6]
+    figure, axes = new_figure(6.4, 0.29 * sum(heights) + 0.4, rows=len(heights), height_ratios=heights)
+    spoken = []
     with matplotlib.rc_context(STYLE):
-        for place, c in enumerate(rows):
-            colour = COLOURS.get(str(c["B"]), "#333333")
-            low, high = (float(v) if isinstance(v, int | float) else math.nan for v in (c.get("lower"), c.get("upper")))
-            margin = c.get("margin")
-            if isinstance(margin, int | float):
-                axis.plot(
-                    [-margin, margin], [place, place], color="#d9d9d9", linewidth=9, solid_capstyle="butt", zorder=1
+        for axis, ((claim, target, a), part) in zip(axes[:, 0], panels.items(), strict=False):
+            for place, c in enumerate(part):
+                colour = COLOURS.get(str(c["B"]), "#333333")
+                low, high = (
+                    float(v) if isinstance(v, int | float) else math.nan for v in (c.get("lower"), c.get("upper"))
                 )
-            axis.plot([low, high], [place, place], color=colour, linewidth=2.5, solid_capstyle="round", zorder=3)
-            axis.plot(
-                c["estimate"],
-                place,
-                marker=marker(str(c["B"])),
-                color=colour,
-                markersize=7,
-                markeredgecolor="white",
-                zorder=4,
-            )
-            a, b = (short_title(str(c[side])) for side in ("A", "B"))
-            target = {"ms": "MS"}.get(str(c["target"]), str(c["target"]))
-            labels.append(f"{_claim(c['claim'])}, {target}: {a} − {b}")
-            spoken.append(f"{labels[-1]}: {tables.with_interval(float(c['estimate']), low, high, 3)}")
-        axis.axvline(0, color="#333333", linewidth=1)
-        axis.set_yticks(range(len(rows)), labels, fontsize=8)
-        axis.set_ylim(len(rows) - 0.4, -0.6)
-        axis.grid(axis="y", visible=False)
-        axis.set_xlabel("A minus B")
+                margin = c.get("margin")
+                if isinstance(margin, int | float):
+                    axis.barh(place, 2 * margin, left=-margin, height=0.7, color="#d9d9d9", zorder=1)
+                axis.plot([low, high], [place, place], color=colour, linewidth=2.5, solid_capstyle="round", zorder=3)
+                style = {"marker": marker(str(c["B"])), "color": colour, "markersize": 7, "markeredgecolor": "white"}
+                axis.plot(c["estimate"], place, zorder=4, **style)
+                said = tables.with_interval(float(c["estimate"]), low, high, 3)
+                spoken.append(f"{_claim(claim)}, {target}, {short_title(a)} − {short_title(str(c['B']))}: {said}")
+            title = f"{_claim(claim)}, {tables.TARGET_WORDS.get(target, target)}: {short_title(a)} minus"
+            axis.set_title(title[0].upper() + title[1:], fontsize=10.5)
+            axis.axvline(0, color="#333333", linewidth=1)
+            axis.set_yticks(range(len(part)), [tables.source_title(str(c["B"])) for c in part], fontsize=9.5)
+            axis.tick_params(axis="x", labelsize=9.5)
+            axis.set_ylim(len(part) - 0.4, -0.6)
+            axis.grid(axis="y", visible=False)
     where = "; ".join(dict.fromkeys(kind_words(kinds, str(c["target"])) for c in rows if str(c["target"]) in kinds))
     caption = (
-        "Every contrast of the three claims: A minus B in the metric of the target, with its interval (95 %; claim 2: 90 %). "
+        "Every contrast of the three claims: the source in the title minus the one in the row, in the metric of the target, with "
+        "its interval (95 %; claim 2: 90 %). Each panel has its own scale. "
         f"{where + '. ' if where else ''}Grey band: the margin that was "
-        "fixed before the first score. To the right of zero A is higher."
+        "fixed before the first score. To the right of zero the source in the title is higher."
     )
-    return Drawing(figure, caption, "Differences with intervals. " + "; ".join(spoken) + ".")
+    told = ("claim", "target", "metric", "A", "B", "estimate", "lower", "upper", "margin")
+    data = pd.DataFrame([{name: c.get(name) for name in told} for c in rows], columns=list(told))
+    return Drawing(figure, caption, "Differences with intervals. " + "; ".join(spoken) + ".", data)
 
 
 def _claim(name: object) -> str:
@@ -401,10 +434,11 @@ def robustness_figure(choices: pd.DataFrame, kinds: Mapping[str, str]) -> Drawin
         keys = [Patch(color=colour, label=verdict) for verdict, colour in VERDICT_COLOURS.items()]
         figure.legend(handles=keys, loc="outside lower center", ncols=4, fontsize=9)
     n = int(table.groupby(["claim", "target"]).size().max()) if len(table) else 0
+    scorings = choices["scoring"].nunique() if "scoring" in choices else 1
     where = "; ".join(dict.fromkeys(kind_words(kinds, t) for t in TARGETS if t in kinds))
     caption = (
-        f"How far the answer to each claim hangs on our choices: share of {n} choices (scoring, metric, half, planned or "
-        f"double margin) in which each verdict holds. {where}. Dot: the rules as fixed. On simulated data these are "
-        "illustrations, not verdicts."
+        f"How far the answer to each claim hangs on our choices: share of {n} ways to judge in which each verdict holds "
+        f"({'other ways to score, ' if scorings > 1 else ''}the second metric, IoU or Dice and F1 for sensitivity, and half or double the margin). {where}. "
+        "Dot: the rules as fixed. On simulated data these are illustrations, not verdicts."
     )
-    return Drawing(figure, caption, f"One bar a claim and target. {'; '.join(spoken)}.")
+    return Drawing(figure, caption, f"One bar a claim and target. {'; '.join(spoken)}.", table)

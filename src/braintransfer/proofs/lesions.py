@@ -406,7 +406,7 @@ def null_figure(scores: pd.DataFrame | None = None) -> Drawing:
     if scores is None:
         scores = pd.read_csv(project_root() / "book" / "proof" / "lesions_null_dice.csv")
     targets = list(dict.fromkeys(scores["target"]))
-    figure, axes = new_figure(8.0, 3.8, 1, len(targets), sharey=True)
+    figure, axes = new_figure(6.4, 3.6, 1, len(targets), sharey=True)
     words = []
     order = [("without", "scratch"), ("without", "imagenet"), ("real", "scratch"), ("real", "imagenet")]
     with matplotlib.rc_context(STYLE):
@@ -432,16 +432,20 @@ def null_figure(scores: pd.DataFrame | None = None) -> Drawing:
                 )
             axis.set_xticks(
                 range(4),
-                [f"{s}\n{'contrast 1.0' if c == 'without' else 'real contrast'}" for c, s in order],
-                fontsize=7.5,
+                [
+                    f"{'random' if s == 'scratch' else 'ImageNet'},\n{'none' if c == 'without' else 'real'}"
+                    for c, s in order
+                ],
+                fontsize=9,
             )
             axis.set_title({"ms": "MS", "stroke": "Stroke"}[target], fontsize=11)
             words.append(f"{target}: prior map {prior:.3f}; {'; '.join(means)}")
         axes[0, 0].set_ylabel("Dice", fontsize=10)
+        figure.supxlabel("started from, and contrast of the lesions", fontsize=10)
     n = scores.loc[scores["what"] != "prior_map"].groupby("target")["subject"].nunique().max()
     caption = (
-        f"The null check: Dice of {n} test people a target (points: mean of two seeds; bars: means). Orange: lesions with contrast 1.0, "
-        "which change nothing in the picture. Blue: the real contrast. Dashed: the prior map of the training people, which knows places alone."
+        f"The null check: Dice of {n} test people a target (points: mean of two seeds; bars: means), trained from random or "
+        "ImageNet weights. Orange: lesions without contrast (1.0), which change nothing in the picture. Blue: the real contrast. Dashed: the prior map of the training people, which knows places alone."
     )
     return Drawing(figure, caption, f"Points of Dice a person. {'. '.join(words)}.")
 

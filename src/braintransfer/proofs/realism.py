@@ -686,7 +686,7 @@ def curves(measured: pd.DataFrame) -> pd.DataFrame:
 def distributions_figure(part: str, table: pd.DataFrame | None = None) -> Drawing:
     """Each quantity of a part as two cumulative curves, real and simulated. `table`: `curves`; None reads the book's own."""
     import matplotlib
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     if table is None:
         table = pd.read_csv(project_root() / "book" / "proof" / "simulators_curves.csv")
@@ -694,7 +694,7 @@ def distributions_figure(part: str, table: pd.DataFrame | None = None) -> Drawin
     panels = list(table.groupby(["what", "real_set", "simulated_set"], sort=False))
     columns = 3
     rows = -(-len(panels) // columns)
-    figure, axes = new_figure(9.0, 2.5 * rows + 0.4, rows, columns)
+    figure, axes = new_figure(7.2, 2.4 * rows + 0.4, rows, columns)
     words = []
     with matplotlib.rc_context(STYLE):
         for axis, (key, panel) in zip(axes.ravel(), panels, strict=False):
@@ -708,11 +708,14 @@ def distributions_figure(part: str, table: pd.DataFrame | None = None) -> Drawin
             first = panel.iloc[0]
             if first["scale"] == "factor":
                 axis.set_xscale("log")
-                wide = np.ptp(np.log10(panel[QUANTILE_COLUMNS].to_numpy(float))) > 2.3
-                axis.xaxis.set_major_locator(LogLocator(subs=(1,) if wide else (1, 2, 5)))
+                decades = np.ptp(np.log10(panel[QUANTILE_COLUMNS].to_numpy(float)))
+                if decades < 0.5:
+                    axis.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+                else:
+                    axis.xaxis.set_major_locator(LogLocator(subs=(1,) if decades > 2.3 else (1, 2, 5)))
                 axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
                 axis.xaxis.set_minor_formatter(NullFormatter())
-            axis.set_title(textwrap.fill(what, 32), fontsize=9.5)
+            axis.set_title(textwrap.fill(what, 24), fontsize=9.5)
             axis.set_xlabel(first["unit"], fontsize=9)
             axis.tick_params(labelsize=8)
             axis.legend(fontsize=7.5, loc="best", handlelength=1.6)
