@@ -106,16 +106,21 @@ def _drawn(rows: Mapping[str, Mapping[str, Any]], target: str, metric: str) -> p
     return pd.DataFrame(marks, columns=columns)
 
 
-def _limits(axis: Axes, top: float = 1.0) -> None:
-    """No axis goes beyond the values that a score can have, from 0 to `top`; a bar that does is cut there."""
-    low, high = axis.get_xlim()
+def _top(metric: str) -> float:
+    """The highest value that a score can have; the lowest is 0."""
+    return math.inf if metric == "fp_per_scan" else 1.0
+
+
+def _limits(axis: Axes, metric: str) -> None:
+    """No axis goes beyond the values that a score can have; a bar that does is cut there."""
+    (low, high), top = axis.get_xlim(), _top(metric)
     rim = 0.02 * min(high, top)
     axis.set_xlim(max(low, -rim), min(high, top + rim))
 
 
-def _cut(*found: Mapping[str, Mapping[str, Any]], top: float = 1.0) -> str:
+def _cut(rows: Mapping[str, Mapping[str, Any]], metric: str) -> str:
     """A sentence for the caption where an interval is longer than what `_limits` shows of it."""
-    over = any(row["lower"] < 0 or row["upper"] > top for rows in found for row in rows.values())
+    over = any(row["lower"] < 0 or row["upper"] > _top(metric) for row in rows.values())
     return " Bars are cut where no score can lie." if over else ""
 
 
@@ -153,12 +158,11 @@ def accuracy_figure(
     with matplotlib.rc_context(STYLE):
         rows = _dots(axis, results, summary, target, metric, baselines)
         axis.set_xlabel(METRIC_TITLES[metric])
-        if metric != "fp_per_scan":
-            _limits(axis)
+        _limits(axis, metric)
         if axis.get_legend_handles_labels()[0]:
             figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
     title = METRIC_TITLES[metric]
-    cut = "" if metric == "fp_per_scan" else _cut(rows)
+    cut = _cut(rows, metric)
     lines = (
         " Dotted, dash-dotted and dashed lines: prior map, one threshold, resolution ceiling."
         if axis.get_legend_handles_labels()[0]
@@ -184,10 +188,10 @@ def overview_figure(results: pd.DataFrame, kinds: Mapping[str, str], baselines: 
             summary = tables.summarise(results, [metric], targets=[target])
             rows = _dots(axis, results, summary, target, metric, baselines)
             axis.set_title(f"{TARGET_TITLES[target]} ({METRIC_TITLES[metric]})")
-            _limits(axis)
+            _limits(axis, metric)
             alts.append(f"{TARGET_TITLES[target]}, {METRIC_TITLES[metric]}: {_spoken(rows)}.")
             drawn.append(_drawn(rows, target, metric))
-            cut = cut or _cut(rows)
+            cut = cut or _cut(rows, metric)
             sizes.append(
                 f"{tables.TARGET_WORDS[target]}: {_sizes(rows)} "
                 f"({kind_words(kinds, target)[0].lower()}{kind_words(kinds, target)[1:]})"
@@ -226,9 +230,8 @@ def detection_figure(results: pd.DataFrame, target: str, kinds: Mapping[str, str
             found = _dots(axis, results, summary, target, metric, None)
             rows = rows or found
             drawn.append(_drawn(found, target, metric))
-            top = 1.0 if metric == "lesion_sensitivity" else math.inf
-            _limits(axis, top)
-            cut = cut or _cut(found, top=top)
+            _limits(axis, metric)
+            cut = cut or _cut(found, metric)
             axis.set_title(METRIC_TITLES[metric])
             spoken.append(f"{METRIC_TITLES[metric]}: {_spoken(found)}")
     caption = (

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from braintransfer.errors import BadInput
+from braintransfer.provenance import sha256_bytes
 from braintransfer.recipes.files import how_to_get, match_files, people_of, scan_files
 from braintransfer.recipes.matlab import check_matlab, matlab_files
 from braintransfer.recipes.picture_sets import disagreements, list_files, picture_files
@@ -140,7 +140,7 @@ def _check_scans(recipe: Recipe, data_root: Path | str | None) -> list[str]:
         except BadInput as error:
             sentences.append(str(error))
             continue
-        pictures.setdefault(hashlib.sha256(item.image.data.tobytes()).hexdigest(), []).append(f.scan)
+        pictures.setdefault(sha256_bytes(item.image.data.tobytes()), []).append(f.scan)
         if f.mask is not None and not item.mask.any():
             sentences.append(f"{f.mask}: mask is empty (no labelled voxel); leave the scan out if it should not be")
         labelled = int((item.mask > 0).sum())
@@ -169,7 +169,7 @@ def _check_pictures(recipe: Recipe, data_root: Path | str | None) -> list[str]:
             sentences.append(str(error))
             continue
         name = f.group if f.group.endswith(f.sample) else f"{f.group}/{f.sample}"
-        seen.setdefault(hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest(), []).append((name, label))
+        seen.setdefault(sha256_bytes(np.ascontiguousarray(image).tobytes()), []).append((name, label))
     for alike in seen.values():
         labels = sorted({label for _, label in alike})
         names = " and ".join(name for name, _ in alike)
@@ -196,7 +196,7 @@ def _check_library(recipe: Recipe, library: Library, data_root: Path | str | Non
             sentences.append(str(error))
             continue
         if mask.any():
-            same = hashlib.sha256(mask.tobytes()).hexdigest()
+            same = sha256_bytes(mask.tobytes())
             masks.setdefault(same, []).append(path.relative_to(folder).as_posix())
         else:
             sentences.append(f"{path}: mask is empty; take it out")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from scipy import ndimage
 
 from braintransfer import study, volumes
 from braintransfer.errors import BadInput
+from braintransfer.provenance import sha256_bytes
 from braintransfer.recipes.files import how_to_get, match_files
 from braintransfer.recipes.readable import LeftOut, drawn, same_pictures
 from braintransfer.recipes.samples import SourceImage
@@ -190,7 +190,7 @@ def check_matlab(recipe: Recipe, data_root: Path | str | None) -> list[str]:
             sentences.append(str(error))
             continue
         labels.setdefault(item.person, set()).add(item.label)
-        pictures.setdefault(hashlib.sha256(item.image.tobytes()).hexdigest(), []).append(name)
+        pictures.setdefault(sha256_bytes(item.image.tobytes()), []).append(name)
         if item.turned:
             turned.append(name)
     root = recipe.root(data_root)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from scipy import ndimage
 
 from braintransfer import study, volumes
 from braintransfer.errors import BadInput
+from braintransfer.provenance import sha256_bytes
 from braintransfer.recipes.files import fill, how_to_get, match_files, people_of, read_table, some
 from braintransfer.recipes.readable import LeftOut, drawn, refuse, same_pictures
 from braintransfer.recipes.samples import SourceImage, SubjectScan
@@ -318,7 +318,7 @@ def check_slices(recipe: Recipe, data_root: Path | str | None, size: int = 128) 
         if files.mask is not None and not by_slice and not any(i.mask.any() for i in items):
             sentences.append(f"{files.mask}: mask is empty on all slices taken; misaligned, or leave the scan out")
         images, masks = (np.stack([getattr(i, name) for i in items]) for name in ("image", "mask"))
-        pictures.setdefault(hashlib.sha256(images.tobytes()).hexdigest(), []).append(files.scan)
+        pictures.setdefault(sha256_bytes(images.tobytes()), []).append(files.scan)
         outside = float((images[masks > 0] == 0).mean()) if masks.any() else 0.0
         if outside > 0.1:
             sentences.append(f"{files.mask}: {100 * outside:.0f} % of its object lie outside the brain; misaligned?")
