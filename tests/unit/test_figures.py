@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 from pathlib import Path
@@ -11,6 +12,7 @@ import pandas as pd
 import pytest
 from matplotlib.collections import PathCollection
 from matplotlib.colors import to_rgb
+from PIL import Image
 
 from braintransfer import figures, study, tables
 
@@ -223,7 +225,18 @@ def test_a_person_fills_the_picture() -> None:
     drawing = figures.examples_figure(found, "ms", "p", {"scratch": 0.5}, "why", "real")
     (shown,) = drawing.figure.axes[0].get_images()
     width = np.asarray(shown.get_array()).shape[1]
-    assert width < 5 * (20 + 2 * 3 + 3), "the black around the head is cut away, but no lesion is"
+    assert width < 4 * (20 + 2 * 3 + 3), "the black around the head is cut away, but no lesion is"
+
+
+def test_a_picture_made_small_keeps_the_colours_of_its_legend() -> None:
+    rng = np.random.default_rng(0)
+    image = rng.integers(1, 255, (70, 60)).astype(np.uint8)
+    labels = rng.choice(4, (70, 60), p=[0.1, 0.02, 0.44, 0.44]).astype(np.uint8)
+    drawing = figures.examples_figure({"scratch": {"p": (image, labels, labels)}}, "anatomy", "p", {}, "why", "real")
+    picture = np.asarray(Image.open(io.BytesIO(drawing.png())).convert("RGB")).astype(int)
+    for colour in ("#56b4e9", "#e69f00", "#009e73"):
+        off = np.abs(picture[-60:] - np.round(255 * np.array(to_rgb(colour)))).max(axis=2)
+        assert off.min() <= 10, "a colour of the legend is no longer the one that was asked for"
 
 
 def test_a_simulated_run_shows_illustrations_and_no_verdicts() -> None:

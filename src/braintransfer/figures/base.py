@@ -82,7 +82,10 @@ class Drawing:
     data: pd.DataFrame | None = None
 
     def png(self) -> bytes:
-        """The figure as a small PNG: 256 colours, or fewer where it would be larger than LARGEST_PNG."""
+        """The figure as a small PNG: 256 colours, or fewer where it would be larger than LARGEST_PNG.
+
+        Colours are chosen to cover all that occur: chosen by how often they do, a legend's few would become their neighbours.
+        """
         from PIL import Image
 
         raw = io.BytesIO()
@@ -90,9 +93,11 @@ class Drawing:
             _freeze(self.figure)
             self.figure.savefig(raw, format="png", dpi=120)
         picture = Image.open(raw).convert("RGB")
-        for colours in (256, 64, 24):
+        for colours in (256, 128, 64, 24):
             small = io.BytesIO()
-            picture.quantize(colours).save(small, format="png", optimize=True)
+            picture.quantize(colours, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+                small, format="png", optimize=True
+            )
             if small.tell() <= LARGEST_PNG:
                 break
         return small.getvalue()

@@ -26,23 +26,23 @@ from braintransfer.figures.base import (
     overlay_legend,
     short_title,
 )
-from braintransfer.study import CLASSES, HEADLINE, SOURCES
+from braintransfer.study import CLASSES, HEADLINE, SOURCES, TASKS
 from braintransfer.tables import METRIC_TITLES, SOURCE_TITLES, TARGET_TITLES, number
 
 
 def mosaic(
-    pictures: Sequence[np.ndarray], titles: Sequence[str], columns: int, title_lines: int
+    pictures: Sequence[np.ndarray], titles: Sequence[str], columns: int, title_lines: int, letters: float = 9
 ) -> tuple[Figure, Axes, list[tuple[int, int]]]:
     """Pictures (H, W, 3) in 0..1 with a title each, as one image in one axis (ten axes would take ten times as long).
 
-    Returns the figure, its axis in pixel coordinates, and the upper left corner (row, column) of each picture.
+    letters: height of the titles in points, on a page 7 inches wide. Returns the figure, its axis in pixel coordinates, and the upper left corner (row, column) of each picture.
     """
     height, width = pictures[0].shape[:2] if len(pictures) else (1, 1)
     rows = max(math.ceil(len(pictures) / columns), 1)
     inches = 7.0
     gap = max(width // 24, 1)
     point = (columns * (width + gap)) / (inches * 72)  # pixels of the mosaic in one typographic point
-    head = int(11 * point * title_lines + 5 * point)
+    head = int((letters + 2) * point * title_lines + 5 * point)
     canvas = np.ones((rows * (height + head + gap), columns * (width + gap) - gap, 3))
     figure, axes = new_figure(inches, inches * canvas.shape[0] / canvas.shape[1] + 0.35)
     axis: Axes = axes[0, 0]
@@ -52,7 +52,8 @@ def mosaic(
             top, left = (k // columns) * (height + head + gap) + head, (k % columns) * (width + gap)
             canvas[top : top + height, left : left + width] = np.clip(picture, 0, 1)
             corners.append((top, left))
-            axis.text(left + width / 2, top - 3 * point, title, ha="center", va="bottom", fontsize=9, linespacing=1.1)
+            place = left + width / 2, top - 3 * point
+            axis.text(*place, title, ha="center", va="bottom", fontsize=letters, linespacing=1.1)
         axis.imshow(canvas, interpolation="nearest")
         axis.axis("off")
     return figure, axis, corners
@@ -150,7 +151,7 @@ def examples_figure(
     why: str,
     kind: str,
 ) -> Drawing:
-    """One person: the scan, the reference and each source's prediction side by side (ten panels).
+    """One person: the scan, the reference and each source's prediction (ten panels), a row each for none, natural and MRI.
 
     scores: source -> the person's score on the whole volume, written under the source's name. why: the words that say
     how this person was chosen. kind: "simulated" | "semi-synthetic" | "real".
@@ -164,12 +165,17 @@ def examples_figure(
         image, reference, prediction = (layer[box] for layer in examples[source][subject])
         shown[source] = image, reference, prediction
     image, reference, _ = shown[having[0]]
-    panels: list[tuple[str, str, np.ndarray]] = [("scan", "", np.repeat(image[..., None] / 255.0, 3, axis=2))]
-    panels.append(("reference", "", overlay(image, reference, reference, classes)))
-    for source in having:
-        panels.append((short_title(source), number(scores.get(source, math.nan)), overlay(*shown[source], classes)))
-    titles = [f"{name}\n{score_text}" if score_text else name for name, score_text, _ in panels]
-    figure = mosaic([picture for _, _, picture in panels], titles, columns=5, title_lines=2)[0]
+    blank = ("", np.ones_like(reference, dtype=float)[..., None].repeat(3, axis=2))
+    panels = [("scan", image[..., None].repeat(3, axis=2) / 255.0)]
+    panels.append(("reference", overlay(image, reference, reference, classes)))
+    for source in SOURCES:
+        title = f"{short_title(source)}\n{number(scores.get(source, math.nan))}"
+        panels.append((title, overlay(*shown[source], classes)) if source in shown else blank)
+        if source.endswith(
+            TASKS[-1]
+        ):  # of four columns: a domain's tasks stand in one row, a task's domains below each other
+            panels.append(blank)
+    figure = mosaic([picture for _, picture in panels], [title for title, _ in panels], 4, title_lines=2, letters=11)[0]
     with matplotlib.rc_context(STYLE):
         overlay_legend(figure, classes)
     caption = (
@@ -179,7 +185,9 @@ def examples_figure(
     )
     spoken = "; ".join(f"{SOURCE_TITLES[s]} {number(scores.get(s, math.nan))}" for s in having)
     return Drawing(
-        figure, caption, f"The same slice in {len(panels)} panels: scan, reference, predictions. {metric}: {spoken}."
+        figure,
+        caption,
+        f"The same slice in {len(having) + 2} panels: scan, reference, predictions. {metric}: {spoken}.",
     )
 
 
