@@ -360,7 +360,7 @@ def _show_progress(
     """One line whenever a stage is done, and one in between when nothing is for half a minute.
 
     guesses: folder -> seconds that a stage was planned to take. What is left is guessed from these, times how far off they
-    were for the stages of the same kind that are done.
+    were for the stages of the same kind that are done, also earlier, or that have been at work for longer than planned.
     """
     start = spoke = time.time()
     before = {s.folder: _manifest_time(folder, s) for s in every}
@@ -368,18 +368,28 @@ def _show_progress(
     seen: dict[str, list[tuple[float, float]]] = {}
     total = len(every)
 
+    def note(stage: plan.Stage) -> float:
+        """Seconds that a finished stage took, which are remembered beside its guess."""
+        manifest = read_manifest(folder / stage.folder) or {}
+        took = float(manifest.get("wall_seconds") or manifest.get("seconds") or 0)
+        if took:
+            seen.setdefault(_kind(stage), []).append((took, guesses[stage.folder]))
+        return took
+
     def left() -> tuple[int, float]:
         waiting = [s for s in every if not _up_to_date(folder, s)]
-        seconds = 0.0
+        worked = {s.folder: _age(folder / s.folder / RUNNING_FILE) for s in waiting}
+        took = {kind: list(pairs) for kind, pairs in seen.items()}
         for stage in waiting:
-            took = seen.get(stage.name.split("_")[0], [])
-            factor = sum(t for t, _ in took) / sum(g for _, g in took) if took else 1.0
-            guess = factor * guesses[stage.folder]
-            marker = folder / stage.folder / RUNNING_FILE
-            with contextlib.suppress(OSError):
-                guess = max(guess - (time.time() - marker.stat().st_mtime), 5.0)
-            seconds += guess
+            if worked[stage.folder] > guesses[stage.folder]:
+                took.setdefault(_kind(stage), []).append((worked[stage.folder], guesses[stage.folder]))
+        off = {kind: sum(t for t, _ in pairs) / sum(g for _, g in pairs) for kind, pairs in took.items()}
+        seconds = sum(max(off.get(_kind(s), 1.0) * guesses[s.folder] - worked[s.folder], 5.0) for s in waiting)
         return len(waiting), seconds / min(jobs, max(len(waiting), 1))
+
+    for stage in every:
+        if _up_to_date(folder, stage):
+            note(stage)
 
     while True:
         ended = process.poll() is not None
@@ -388,9 +398,7 @@ def _show_progress(
             if now is None or now == before[stage.folder] or stage.folder in announced:
                 continue
             announced.add(stage.folder)
-            manifest = read_manifest(folder / stage.folder) or {}
-            took = float(manifest.get("wall_seconds") or manifest.get("seconds") or 0)
-            seen.setdefault(stage.name.split("_")[0], []).append((took, guesses[stage.folder]))
+            took = note(stage)
             n, to_go = left()
             ahead = f"{n} left, about {_clock(to_go)} to go" if n else f"all done after {_clock(time.time() - start)}"
             click.echo(f"[{total - n:>2}/{total}] {stage.title}: {_clock(took)} · {ahead}")
@@ -403,6 +411,18 @@ def _show_progress(
             click.echo(f"        at work: {', '.join(running) or 'starting'} · {n} left, about {_clock(to_go)} to go")
             spoke = time.time()
         time.sleep(0.3)
+
+
+def _kind(stage: plan.Stage) -> str:
+    return stage.name.split("_")[0]
+
+
+def _age(path: Path) -> float:
+    """Seconds since the file at `path` was written; 0 where there is none."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _manifest_time(folder: Path, stage: plan.Stage) -> float | None:
