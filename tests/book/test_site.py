@@ -410,6 +410,11 @@ def test_the_whole_book_is_printed_in_its_order(html: Path, tmp_path: Path, brow
         browser.open(whole)
         order = browser.run("[...document.querySelectorAll('article')].map((a) => a.id)")
         assert order == [page.replace("/", "--") for page in pages]
+        listed = browser.run("[...document.querySelectorAll('.book-contents a')].map((a) => a.hash.slice(1))")
+        assert listed == order[1:], "the contents name every page once, in the book's order"
+        titles = browser.run("[...document.querySelectorAll('.book-contents a')].map((a) => a.textContent)")
+        stages = [title for title, page in zip(titles, pages[1:], strict=True) if page.startswith("stages/")]
+        assert len(stages) > 3 and len(set(stages)) == len(stages), "a stage is found in the contents by its title"
         browser.ask("Emulation.setEmulatedMedia", media="print")
         assert (
             browser.run(

@@ -19,6 +19,12 @@ ONE_FILE = "book-to-print.html"
 _TAG = re.compile(r"<[a-zA-Z][^<>]*>")
 _ADDRESS = re.compile(r'(\s)(href|src)="([^"]*)"')
 _ID = re.compile(r'(\sid=")([^"]+)"')
+#: In the list of pages at the side: the name of a part, or a page with its depth, address and title.
+_LISTED = re.compile(
+    r'<span class="caption-text">(?P<part>.*?)</span>'
+    r'|<li class="toctree-l(?P<depth>\d)[^"]*"><a class="reference internal" href="(?P<page>[^"#]+)\.html">(?P<title>.*?)</a>',
+    re.S,
+)
 _NOT_PRINTED = re.compile(r'<a class="headerlink".*?</a>|<script\b.*?</script>', re.S)
 
 
@@ -51,19 +57,29 @@ def _article(html: Path, page: str, pages: Sequence[str]) -> str:
     return f'<article class="bd-article" id="{_anchor(page)}">{_TAG.sub(tag, body)}</article>\n'
 
 
+def _contents(first: str, pages: Sequence[str]) -> str:
+    """Items of the contents: what the side of the book's first page lists, with its parts and titles, of these pages."""
+    nav = re.search(r'<nav class="bd-links bd-docs-nav".*?</nav>', first, re.S)
+    items, part = [], ""
+    for found in _LISTED.finditer(nav[0] if nav else ""):
+        if found["part"]:
+            part = f'<li class="contents-part">{found["part"]}</li>'
+        elif found["page"] in pages:
+            items.append(
+                f'{part}<li class="contents-{found["depth"]}"><a href="#{_anchor(found["page"])}">{found["title"]}</a></li>'
+            )
+            part = ""
+    return "".join(items)
+
+
 def one_file(html: Path, pages: Sequence[str]) -> str:
     """All pages of the book below `html` as one page, in this order: the first one, the contents, the rest."""
     first = (html / f"{pages[0]}.html").read_text(encoding="utf-8")
     styles = re.findall(r'<link [^>]*rel="stylesheet"[^>]*>', first)
     language = re.search(r'<html lang="([^"]+)"', first)
     articles = [_article(html, page, pages) for page in pages]
-    contents = []
-    for page, text in zip(pages[1:], articles[1:], strict=True):
-        title = re.search(r"<h1>(.*?)</h1>", text, re.S)
-        if title:
-            contents.append(f'<li><a href="#{_anchor(page)}">{re.sub(r"<[^>]+>", "", title[1])}</a></li>')
     title = re.search(r"<title>(.*?)</title>", first, re.S)
-    listed = f'<nav class="book-contents"><h1>Contents</h1><ol>{"".join(contents)}</ol></nav>'
+    listed = f'<nav class="book-contents"><h1>Contents</h1><ul>{_contents(first, pages)}</ul></nav>'
     return (
         f'<!DOCTYPE html>\n<html lang="{language[1] if language else "en"}" data-theme="light"><head><meta charset="utf-8">'
         f"<title>{title[1].rpartition('&#8212;')[2].strip() if title else ''}</title>{''.join(styles)}</head>\n"
