@@ -56,10 +56,9 @@ def test_a_contender_runs_in_a_process_of_its_own_from_start_to_score(run: Path)
 def test_the_ceiling_is_the_same_network_on_a_batch_that_lies_ready(run: Path) -> None:
     table = speed.ceiling_table(speed.demo_store(run), crops=(32,), rounds=1)
     (row,) = table.to_dict("records")
-    assert row["network alone (samples/s)"] > 0
-    assert row["loop / network alone"] == pytest.approx(
-        row["the study's loop (samples/s)"] / row["network alone (samples/s)"], rel=0.02
-    )
+    alone, whole, off = row["network alone (samples/s)"], row["the study's loop (samples/s)"], 0.05  # rounded to .1
+    assert alone > 0
+    assert (whole - off) / (alone + off) - 0.001 <= row["loop / network alone"] <= (whole + off) / (alone - off) + 0.001
 
 
 def test_a_power_is_found_from_sizes_and_costs() -> None:
