@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from braintransfer.study import (
     SOURCES,
     TARGETS,
     TASKS,
+    encoder_arm,
 )
 from braintransfer.study import arm as arm_called
 
@@ -116,8 +117,14 @@ def subject_by_seed(
 
 def _complete(values: pd.DataFrame) -> np.ndarray:
     # The estimator needs a value for each subject and seed; subjects without (an empty reference, or nothing
-    # predicted where precision is asked) are left out and counted.
-    return values.dropna(axis=0, how="any").to_numpy(dtype=float)
+    # predicted where precision is asked) are left out and counted. A seed that has none for anybody is left out as a whole.
+    return values.dropna(axis=1, how="all").dropna(axis=0, how="any").to_numpy(dtype=float)
+
+
+def _paired(ours: pd.DataFrame, theirs: pd.DataFrame) -> statistics.Interval | None:
+    """The difference of two cells over the people and seeds that both have; None where they share none."""
+    complete = _complete(ours - theirs) if not (ours.empty or theirs.empty) else np.empty((0, 0))
+    return statistics.paired_difference(complete) if complete.size else None
 
 
 def _summary_row(target: str, source: str, metric: str, class_: str, values: pd.DataFrame) -> dict[str, Any]:
@@ -129,7 +136,7 @@ def _summary_row(target: str, source: str, metric: str, class_: str, values: pd.
             "lower": math.nan,
             "upper": math.nan,
             "n": 0,
-            "seeds": values.shape[1],
+            "seeds": complete.shape[1],
             "left_out": len(values),
         }
     interval = statistics.mean_interval(complete)
@@ -180,38 +187,35 @@ def secondary_table(results: pd.DataFrame, arm: str = "main") -> pd.DataFrame:
     return summarise(results, metrics, arm=arm)
 
 
+DIFFERENCE_COLUMNS = ("target", "metric", "A", "B", "mean", "lower", "upper", "n", "seeds", "adjusted_p")
+
+
 def difference_table(results: pd.DataFrame, reference: str = "mri-segmentation", arm: str = "main") -> pd.DataFrame:
     """Paired differences `reference` minus each other source on each target's headline metric.
 
-    Columns: target, metric, A, B, mean, lower, upper, n, seeds. Only subjects and seeds that both sources have.
+    Columns: DIFFERENCE_COLUMNS. Only subjects and seeds that both sources have. adjusted_p: two-sided, Holm's correction over
+    the other sources of the target; NaN without an interval.
     """
     rows = []
     for target in TARGETS:
         metric = HEADLINE[target]
         ours = subject_by_seed(results, reference, target, metric, arm=arm)
+        found = {}
         for source in SOURCES:
             theirs = subject_by_seed(results, source, target, metric, arm=arm)
-            if source == reference or ours.empty or theirs.empty:
-                continue
-            difference = (ours - theirs).dropna(axis=1, how="all")
-            complete = _complete(difference)
-            if complete.size == 0:
-                continue
-            interval = statistics.paired_difference(complete)
+            interval = _paired(ours, theirs) if source != reference else None
+            if interval is not None:
+                found[source] = interval
+        p_values = [min(2 * min(statistics.p_above(i, 0), statistics.p_below(i, 0)), 1.0) for i in found.values()]
+        for (source, interval), p in zip(found.items(), statistics.holm(p_values), strict=True):
             rows.append(
                 {
-                    "target": target,
-                    "metric": metric,
-                    "A": reference,
-                    "B": source,
-                    "mean": float(interval.estimate),
-                    "lower": float(interval.lower),
-                    "upper": float(interval.upper),
-                    "n": complete.shape[0],
-                    "seeds": complete.shape[1],
+                    "target": target, "metric": metric, "A": reference, "B": source, "mean": interval.estimate,
+                    "lower": interval.lower, "upper": interval.upper, "n": interval.n_subjects,
+                    "seeds": interval.n_seeds, "adjusted_p": p,
                 }
-            )
-    return pd.DataFrame(rows, columns=["target", "metric", "A", "B", "mean", "lower", "upper", "n", "seeds"])
+            )  # fmt: skip
+    return pd.DataFrame(rows, columns=list(DIFFERENCE_COLUMNS))
 
 
 ARM_COLUMNS = (
@@ -237,24 +241,66 @@ def arms_table(results: pd.DataFrame) -> pd.DataFrame:
                     own = subject_by_seed(cell, source, target, metric, arm=name)
                     if own.empty:
                         continue
-                    row = _summary_row(target, source, metric, "", own)
-                    plain = subject_by_seed(results, source, target, metric)
-                    complete = _complete((own - plain).dropna(axis=1, how="all")) if len(plain) else np.empty((0, 0))
-                    interval = statistics.paired_difference(complete) if complete.size else None
+                    interval = _paired(own, subject_by_seed(results, source, target, metric))
                     rows.append(
-                        row
+                        _summary_row(target, source, metric, "", own)
                         | {
                             "arm": name,
                             "n_train": int(cell["n_train"].max()),
                             "n_source": int(cell["n_source"].max()),
-                            "difference": float(interval.estimate) if interval else math.nan,
-                            "difference_lower": float(interval.lower) if interval else math.nan,
-                            "difference_upper": float(interval.upper) if interval else math.nan,
-                            "n": complete.shape[0],
-                            "seeds": complete.shape[1] if complete.size else 0,
+                            "difference": interval.estimate if interval else math.nan,
+                            "difference_lower": interval.lower if interval else math.nan,
+                            "difference_upper": interval.upper if interval else math.nan,
+                            "n": interval.n_subjects if interval else 0,
+                            "seeds": interval.n_seeds if interval else 0,
                         }
                     )
     return pd.DataFrame(rows, columns=list(ARM_COLUMNS))
+
+
+PAIR_COLUMNS = ("question", "A_arm", "A", "B_arm", "B", "target", "metric", "mean", "lower", "upper", "n", "seeds")
+#: What a control is there to ask, where the same source of the main arm is not what answers it: the kind of arm -> the question
+#: and on which side the arm stands ("A": the arm's source minus random weights; "B": each source minus the arm's).
+_ASKED = {
+    "scratch_long": ("more than training longer?", "B"),
+    "shuffled_masks": ("does it help only to have seen such pictures?", "A"),
+    "moment_matched": ("does the scale of the weights help, without the features?", "A"),
+    "size": ("do so few pictures help?", "A"),
+    "replicate": ("does the other set help?", "A"),
+    "labels": ("does it help with so few labelled people?", "A"),
+}
+
+
+def pairs_table(results: pd.DataFrame) -> pd.DataFrame:
+    """The paired differences that answer what the controls are there to ask, on each target's headline metric.
+
+    Columns: PAIR_COLUMNS; A minus B, each in an arm of its own, with its 95 % interval over the people and seeds that both have.
+    Random weights are those of the main arm, or with so many labelled people those of the same arm.
+    """
+    having = set(zip(results["arm"], results["source"], strict=True))
+    rows = []
+    for name in sorted({arm for arm, _ in having} - {"main"}, key=_arm_order):
+        question, side = _ASKED.get(arm_called(name).kind, ("", ""))
+        if side == "B":
+            pairs = [(("main", source), (name, "scratch")) for source in SOURCES if source != "scratch"]
+        else:
+            plain = name if arm_called(name).kind == "labels" else "main"
+            pairs = [((name, source), (plain, "scratch")) for source in SOURCES if source != "scratch"] if side else []
+        for target in TARGETS:
+            metric = HEADLINE[target]
+            for a, b in pairs:
+                if a in having and b in having:
+                    ours, theirs = (subject_by_seed(results, source, target, metric, arm=arm) for arm, source in (a, b))
+                    interval = _paired(ours, theirs)
+                    if interval is not None:
+                        rows.append(
+                            {
+                                "question": question, "A_arm": a[0], "A": a[1], "B_arm": b[0], "B": b[1],
+                                "target": target, "metric": metric, "mean": interval.estimate, "lower": interval.lower,
+                                "upper": interval.upper, "n": interval.n_subjects, "seeds": interval.n_seeds,
+                            }
+                        )  # fmt: skip
+    return pd.DataFrame(rows, columns=list(PAIR_COLUMNS))
 
 
 def _arm_order(name: str) -> tuple[int, float, str]:
@@ -292,27 +338,37 @@ def factorial_table(results: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["target", "metric", "kind", "contrast", "mean", "lower", "upper", "n", "seeds"])
 
 
-#: Said of a replicate that failed the gate source_learned.
-UNLEARNED = "not judged: it did not learn its own task"
+def unjudged(sources: Iterable[str]) -> str:
+    """Said in place of what an interval allows to say, where an encoder did not learn its own task."""
+    return f"not judged: {' and '.join(source_title(s) for s in sources)} did not learn"
+
+
+#: Arms whose encoders must learn the task that their source's name says. Shuffled masks, say, are not to be learned.
+JUDGED_ARMS = ("size", "replicate")
+
+
+def arm_unlearned(row: Mapping[str, Any]) -> bool:
+    """Does this row of `arms_table` stand on encoders that did not learn their own task, as they must have to be judged?"""
+    return row.get("learned") == "no" and arm_called(str(row["arm"])).kind in JUDGED_ARMS
 
 
 def arms_for_reading(arms: pd.DataFrame, target: str) -> pd.DataFrame:
     """The controls of a target in words: what was changed, for which source, and how far it moved the score.
 
-    A replicate that did not learn its own task (`learned` is "no") says nothing of its set, and is not judged.
+    A row whose encoders did not learn their own task (`learned` is "no") says nothing of its pictures, and is not judged.
     """
     part = arms[(arms["target"] == target) & (arms["metric"] == HEADLINE[target])]
     metric = METRIC_TITLES[HEADLINE[target]]
     return pd.DataFrame(
         [
             {
-                "control": arm_called(str(r["arm"])).says,
+                "control": arm_title(str(r["arm"])),
                 "source": SOURCE_TITLES[str(r["source"])],
-                "its pictures": f"{int(r['n_source']):,}",
+                "its pictures": "–" if r["arm"] == "moment_matched" else f"{int(r['n_source']):,}",
                 metric: with_interval(r["mean"], r["lower"], r["upper"]),
                 "minus the main arm": with_interval(r["difference"], r["difference_lower"], r["difference_upper"], 3),
-                "in words": UNLEARNED
-                if r.get("learned") == "no" and arm_called(str(r["arm"])).kind == "replicate"
+                "in words": unjudged(["it"])
+                if arm_unlearned(r)
                 else in_words(r["difference_lower"], r["difference_upper"]),
                 "people": r["n"],
                 "seeds": r["seeds"],
@@ -322,22 +378,47 @@ def arms_for_reading(arms: pd.DataFrame, target: str) -> pd.DataFrame:
     )
 
 
-def factorial_for_reading(factorial: pd.DataFrame, target: str) -> pd.DataFrame:
-    """Domain, task and interaction on a target's headline metric, in words."""
+def pairs_for_reading(pairs: pd.DataFrame, target: str, unlearned: Collection[str] = ()) -> pd.DataFrame:
+    """What the controls are there to ask (`pairs_table`), in words. unlearned: as in `differences_for_reading`."""
+    rows = []
+    for r in pairs[pairs["target"] == target].to_dict("records"):
+        sides = [(str(r[f"{side}_arm"]), str(r[side])) for side in ("A", "B")]
+        gone = [
+            source
+            for arm, source in sides
+            if (source if encoder_arm(arm) == "main" else f"{arm}/{source}") in unlearned
+        ]
+        rows.append(
+            {
+                "question": r["question"],
+                "A − B": " − ".join(", ".join(filter(None, (SOURCE_TITLES[s], arm_title(a)))) for a, s in sides),
+                f"difference in {METRIC_TITLES[str(r['metric'])]}": with_interval(r["mean"], r["lower"], r["upper"], 3),
+                "in words": unjudged(gone) if gone else in_words(r["lower"], r["upper"]),
+                "people": r["n"],
+                "seeds": r["seeds"],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def factorial_for_reading(factorial: pd.DataFrame, target: str, unlearned: Collection[str] = ()) -> pd.DataFrame:
+    """Domain, task and interaction on a target's headline metric, in words. unlearned: as in `differences_for_reading`."""
     part = factorial[(factorial["target"] == target) & (factorial["metric"] == HEADLINE[target])]
-    return pd.DataFrame(
-        [
+    weights = {name: given for _, name, given in statistics.factorial_weights()}
+    rows = []
+    for r in part.to_dict("records"):
+        gone = [s for s in PRETRAINED_HERE if s in unlearned and weights.get(str(r["contrast"]), {}).get(s)]
+        rows.append(
             {
                 "effect": r["kind"],
                 "contrast": contrast_title(str(r["contrast"])),
                 f"difference in {METRIC_TITLES[HEADLINE[target]]}": with_interval(r["mean"], r["lower"], r["upper"], 3),
-                "in words": in_words(r["lower"], r["upper"]),
+                "in words": unjudged(gone) if gone else in_words(r["lower"], r["upper"]),
                 "people": r["n"],
                 "seeds": r["seeds"],
             }
-            for r in part.to_dict("records")
-        ]
-    )
+        )
+    return pd.DataFrame(rows)
 
 
 def cost_for_reading(cost: pd.DataFrame) -> pd.DataFrame:
@@ -415,15 +496,15 @@ def sizes_table(results: pd.DataFrame, arm: str = "main") -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["target", "people tested", "people trained on", "folds", "seeds", "sources"])
 
 
-SOURCE_DATA_COLUMNS = ("source", "data set", "kind", "images", "groups", "group is", "classes", "licence")
+SOURCE_DATA_COLUMNS = ("source", "data set", "kind", "images", "held out", "groups", "group is", "classes", "licence")
 
 
 def source_data_table(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """The data behind each source, one row a source in the study's order, the two controls filled in.
 
-    records: one mapping a pre-trained source with the keys source, data set, kind (simulated | real), images (unique,
-    int), groups (int), "group is" (person, video, photograph, block ...), classes (int), licence.
-    The last column says how many times more images ImageNet has.
+    records: one mapping a pre-trained source with the keys source, data set, kind (simulated | real), images (unique ones that
+    it learns from, int), held out (int), groups of the whole set (int), "group is" (person, video, photograph, block ...),
+    classes (int), licence. The last column says how many times more images ImageNet has.
     """
     known = {str(record["source"]): dict(record) for record in records}
     unknown = set(known) - set(SOURCES)
@@ -431,7 +512,16 @@ def source_data_table(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         raise BadInput(f"source data: unknown source {sorted(unknown)[0]}; allowed: {', '.join(SOURCES)}")
     known.setdefault(
         "scratch",
-        {"data set": "none", "kind": "", "images": 0, "groups": 0, "group is": "", "classes": 0, "licence": ""},
+        {
+            "data set": "none",
+            "kind": "",
+            "images": 0,
+            "held out": 0,
+            "groups": 0,
+            "group is": "",
+            "classes": 0,
+            "licence": "",
+        },
     )
     known.setdefault(
         "imagenet",
@@ -439,6 +529,7 @@ def source_data_table(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
             "data set": "ImageNet-1k (public weights)",
             "kind": "real",
             "images": IMAGENET_IMAGES,
+            "held out": 50_000,
             "groups": IMAGENET_IMAGES,
             "group is": "photograph",
             "classes": 1000,
@@ -488,8 +579,9 @@ def target_kinds(run: Path) -> dict[str, str]:
     return kinds
 
 
-def source_records(run: Path) -> list[dict[str, Any]]:
-    """The records of `source_data_table` from a run's `prepare` manifests. A domain's tasks share one set."""
+def source_records(run: Path, results: pd.DataFrame) -> list[dict[str, Any]]:
+    """The records of `source_data_table` from a run's `prepare` manifests and results. A domain's tasks share one set."""
+    learned_from = results[results["arm"] == "main"].groupby("source")["n_source"].max()
     records = []
     for domain in DOMAINS:
         facts = _facts(run, domain)
@@ -497,26 +589,28 @@ def source_records(run: Path) -> list[dict[str, Any]]:
             record = {
                 "data set": facts.get("title", domain),
                 "kind": data_kind(facts),
-                "images": int(facts.get("images", 0)),
+                "held out": int(facts.get("images_validation", 0)),
                 "groups": int(facts.get("groups", 0)),
                 "group is": facts.get("group_means", ""),
                 "classes": len(facts.get("classes", ())),
                 "licence": facts.get("licence", ""),
             }
-            records += [{"source": f"{domain}-{task}", **record} for task in TASKS]
+            sources = [f"{domain}-{task}" for task in TASKS]
+            records += [{"source": s, "images": int(learned_from[s]), **record} for s in sources if s in learned_from]
     return records
 
 
-def replicate_data_table(run: Path) -> pd.DataFrame:
-    """The data of the replicates of a run folder: arm, title, kind, images, groups and what a group is, classes, licence."""
-    rows = []
+def replicate_data_table(run: Path, results: pd.DataFrame) -> pd.DataFrame:
+    """The data of a run's replicates: arm, title, kind, images learned from and held out, groups, classes, licence."""
+    learned_from, rows = results.groupby("arm")["n_source"].max(), []
     for folder in sorted((run / "data").glob("replicate_*")):
         facts = _facts(run, folder.name)
         if facts:
             rows.append(
                 {
                     "arm": set_title(folder.name), "data set": facts.get("title", folder.name), "kind": data_kind(facts),
-                    "images": facts.get("images", ""), "groups": facts.get("groups", ""), "group is": facts.get("group_means", ""),
+                    "images": int(learned_from.get(folder.name, 0)), "held out": facts.get("images_validation", ""),
+                    "groups": facts.get("groups", ""), "group is": facts.get("group_means", ""),
                     "classes": len([name for name in facts.get("classes", ()) if name]), "licence": facts.get("licence", ""),
                 }
             )  # fmt: skip
@@ -569,6 +663,32 @@ def source_title(name: str) -> str:
     source, _, share = name.partition("@size_")
     title = SOURCE_TITLES.get(source, source)
     return f"{title}, {100 * float(share):g} % of the images" if share else title
+
+
+#: What a control is called in figures and tables; `study.ARMS` says what it does.
+ARM_TITLES = {
+    "main": "",
+    "shuffled_masks": "shuffled masks",
+    "contrastive": "contrastive task",
+    "grey_natural": "without colour",
+    "scratch_long": "three times longer",
+    "frozen_random": "encoder frozen",
+    "moment_matched": "matched moments alone",
+    "decoder_transfer": "with its decoder",
+    "tuned_rate": "tuned learning rate",
+}
+
+
+def arm_title(name: str) -> str:
+    """The title of an arm, short: "shuffled masks", "4 people", "10 % of the pictures", "from malf"; "" for the main arm."""
+    known = arm_called(name)
+    if known.kind == "labels":
+        return f"{known.number:g} {'person' if known.number == 1 else 'people'}"
+    if known.kind == "size":
+        return f"{100 * known.number:g} % of the pictures"
+    if known.kind == "replicate":
+        return f"from {set_title(name.partition('_')[2])}"
+    return ARM_TITLES[name]
 
 
 def contrast_title(name: str) -> str:
@@ -626,18 +746,26 @@ def for_reading(summary: pd.DataFrame, target: str) -> pd.DataFrame:
     return pd.DataFrame(list(rows.values())).fillna("–")
 
 
-def differences_for_reading(differences: pd.DataFrame, target: str) -> pd.DataFrame:
-    """Paired differences in words: estimate with interval and what can be said from it."""
+def differences_for_reading(differences: pd.DataFrame, target: str, unlearned: Collection[str] = ()) -> pd.DataFrame:
+    """Paired differences in words: estimate with interval and what can be said from it, also once corrected for their number.
+
+    unlearned: sources (of an arm: "arm/source") whose encoders did not learn their own task, so that nothing can be said.
+    """
     part = differences[differences["target"] == target]
-    rows = [
-        {
+    rows = []
+    for r in part.to_dict("records"):
+        gone = [str(r[side]) for side in ("A", "B") if r[side] in unlearned]
+        said = unjudged(gone) if gone else in_words(r["lower"], r["upper"])
+        row = {
             "compared with": SOURCE_TITLES[str(r["B"])],
             f"difference in {METRIC_TITLES[str(r['metric'])]}": with_interval(r["mean"], r["lower"], r["upper"], 3),
-            "in words": in_words(r["lower"], r["upper"]),
-            "people": r["n"],
+            "in words": said,
         }
-        for r in part.to_dict("records")
-    ]
+        if "adjusted_p" in r:
+            row["also after Holm"] = (
+                ("yes" if r["adjusted_p"] <= 0.05 else "no") if said in ("higher", "lower") else "–"
+            )
+        rows.append(row | {"people": r["n"]})
     return pd.DataFrame(rows)
 
 
@@ -668,13 +796,14 @@ def comparison_tables(
         "differences": difference_table(results),
         "factorial": factorial_table(results),
         "arms": arms_table(results),
+        "pairs": pairs_table(results),
         "sizes": sizes_table(results),
     }
     if baselines is not None and len(baselines):
         made["baselines"] = baselines_table(baselines)
     if run is not None:
-        made["sources"] = source_data_table(source_records(run))
-        made["replicates"] = replicate_data_table(run)
+        made["sources"] = source_data_table(source_records(run, results))
+        made["replicates"] = replicate_data_table(run, results)
         made["targets"] = target_data_table(run)
         made["showcase"] = showcase_table(read_showcase(run))
     return {name: table for name, table in made.items() if len(table)}
@@ -689,7 +818,17 @@ def read_table(path: Path) -> pd.DataFrame:
     """A table that `comparison_tables` made: means, limits and values as numbers, text as text (empty is "")."""
     frame = pd.read_csv(path, keep_default_na=False, dtype=str)
     for name in frame.columns:
-        numbers = ("mean", "lower", "upper", "value", "hours", "planned_hours", "peak_memory_gb", "seconds")
+        numbers = (
+            "mean",
+            "lower",
+            "upper",
+            "value",
+            "hours",
+            "planned_hours",
+            "peak_memory_gb",
+            "seconds",
+            "adjusted_p",
+        )
         if name in numbers or name.startswith("difference"):
             frame[name] = pd.to_numeric(frame[name], errors="coerce")
         elif name in ("n", "seeds", "left_out", "n_train", "n_source", "runs", "samples"):

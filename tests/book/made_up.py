@@ -87,6 +87,18 @@ def made_up_results() -> pd.DataFrame:
     return pd.DataFrame(rows)[list(study.RESULT_COLUMNS)]
 
 
+def made_up_arms(main: pd.DataFrame) -> pd.DataFrame:
+    """Rows of controls, of every kind that a page words in another way."""
+    asked = [("scratch_long", "scratch"), ("shuffled_masks", "mri-segmentation"), ("size_0.1", "mri-segmentation"),
+             ("replicate_malf", "mri-segmentation"), ("labels_1", "scratch"), ("labels_1", "imagenet")]  # fmt: skip
+    frames = []
+    for k, (arm, source) in enumerate(asked):
+        rows = main[main["source"] == source]
+        moved = rows["value"] * (0.8 - 0.1 * k)
+        frames.append(rows.assign(arm=arm, value=moved, n_train=1 if arm == "labels_1" else 2))
+    return pd.concat(frames, ignore_index=True)
+
+
 def with_everything(results: pd.DataFrame) -> pd.DataFrame:
     """The results and further metrics of them, with classes and numbers that need much room: as many as a run has."""
     rng = np.random.default_rng(1)
@@ -128,9 +140,20 @@ def a_run(root: Path) -> Path:
     """A small made-up run of the demo: three sources, three targets, two executed notebooks."""
     run = root / "runs" / "demo"
     (run / "compare").mkdir(parents=True)
-    results = made_up_results()
+    main = made_up_results()
+    results = pd.concat([main, made_up_arms(main)], ignore_index=True)
     results.to_csv(run / "results.csv", index=False)
-    for name, table in tables.comparison_tables(with_everything(results)).items():
+    made = tables.comparison_tables(pd.concat([with_everything(main), made_up_arms(main)], ignore_index=True))
+    made["arms"] = made["arms"].assign(learned=["no" if arm == "replicate_malf" else "" for arm in made["arms"]["arm"]])
+    made["learned"] = pd.DataFrame(
+        [
+            {"source": source, "seed": seed, "measure": name, "value": value}
+            for source, dice in (("mri-segmentation", 0.6), ("replicate_malf/mri-segmentation", 0.3))
+            for seed in range(2)
+            for name, value in (("dice", dice), ("all_foreground", 0.3), ("learned", dice > 0.5), ("n", 9))
+        ]
+    )
+    for name, table in made.items():
         table.to_csv(run / "compare" / f"{name}.csv", index=False)
     contrast = {
         "claim": "claim1",

@@ -9,6 +9,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import pytest
 from made_up import ROOT, SUMMARY, a_project, a_run, an_executed_notebook, made_up_results
 
 from braintransfer import book, claims, tables
-from braintransfer.book import words
+from braintransfer.book import runs, words
 from braintransfer.book.pages import PageMaker
 from braintransfer.errors import BadInput
 
@@ -115,8 +116,8 @@ def test_a_run_without_the_cells_of_the_answer_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("verdict", "simulated", "heading", "sentence"),
     [
-        ("inconclusive", False, "What this run can say", "The rules decide **none of the three claims** from this run: claim 1 inconclusive"),
-        ("not_supported", False, "The answer", "What the rules say: claim 1 not supported"),
+        ("inconclusive", False, "What this run can say", "The rules decide **none of the three claims** from this run: claim 1 is inconclusive"),
+        ("not_supported", False, "The answer", "What the rules say: claim 1 is not supported"),
         ("illustration: the rule would say supported", True, "What this run can say", "none of the three claims gets a verdict"),
     ],
 )  # fmt: skip
@@ -168,10 +169,21 @@ def test_real_results_come_before_simulated_ones(tmp_path: Path) -> None:
         )
     )
     assert [run.slug for run in book.find_runs(root, None, True)] == ["reference-open", "demo"]
+    small = shutil.copytree(kept, kept.with_name("a_cut"))
+    results = pd.read_csv(small / "results.csv", keep_default_na=False)
+    results[results["seed"] == 0].to_csv(small / "results.csv", index=False)
+    slugs = [run.slug for run in book.find_runs(root, None, True)]
+    assert slugs == ["reference-open", "reference-a-cut", "demo"], "the larger of the book's runs is its answer"
     assert [run.slug for run in book.find_runs(root, None, False)] == ["demo"]
 
 
 # ------------------------------------------------------------------------------------------------------ the built book
+def words_of(page: Path) -> str:
+    """What a page says, without its tags."""
+    article = page.read_text(encoding="utf-8").partition("<article")[2].partition("</article>")[0]
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", article)).split())
+
+
 def own_pages(html: Path) -> list[Path]:
     static = html / "_static"  # holds a template of the theme
     return [p for p in sorted(html.rglob("*.html")) if static not in p.parents]
@@ -292,6 +304,30 @@ def test_a_baseline_has_no_interval_and_no_cell_says_so(html: Path) -> None:
     rows = [{"target": "ms", "baseline": "empty", "subject": "p", "metric": "dice", "class": "", "value": 0.0}]
     shown = words.baselines_for_reading(tables.baselines_table(pd.DataFrame(rows)), "ms")
     assert shown.iloc[0]["Dice"] == "0.00"
+
+
+def test_controls_stand_beside_what_their_question_asks_for(html: Path) -> None:
+    text = words_of(html / "results" / "demo" / "controls.html")
+    assert "more than training longer? ImageNet − random weights (scratch), three times longer" in text
+    assert "does it help with so few labelled people? ImageNet, 1 person − random weights (scratch), 1 person" in text
+    assert "from malf MRI · segmentation" in text and "not judged: it did not learn" in text
+    assert "not judged: MRI · segmentation did not learn" in text, "nor against random weights"
+    assert "Shuffled masks keep the pictures" in text and "contrastive" not in text.lower()
+
+
+def test_a_source_that_did_not_learn_is_named_on_every_page_that_would_judge_it(tmp_path: Path) -> None:
+    folder = a_run(tmp_path)
+    learned = pd.read_csv(folder / "compare" / "learned.csv")
+    assert words.unlearned(runs.read_run(folder, reference=False)) == {"replicate_malf/mri-segmentation"}
+    learned.loc[
+        (learned["source"] == "mri-segmentation") & (learned["measure"] == "dice") & (learned["seed"] == 1), "value"
+    ] = "0.31"
+    learned.to_csv(folder / "compare" / "learned.csv", index=False)
+    run = runs.read_run(folder, reference=False)
+    assert words.unlearned(run) == {"mri-segmentation", "replicate_malf/mri-segmentation"}
+    said = words.what_to_notice(run, "stroke")
+    assert "Not judged:** MRI · segmentation did not learn its own task" in said
+    assert "1 sources" not in said and "compared with" not in said, "what did not learn is not compared"
 
 
 def test_a_run_is_never_called_what_a_mask_is_called(html: Path) -> None:

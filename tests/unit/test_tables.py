@@ -186,8 +186,75 @@ def test_a_replicate_that_did_not_learn_is_not_judged_and_its_pictures_are_count
     table = tables.arms_table(pd.concat([main, *arms])).assign(learned=["no", "no", "yes"])
     assert table["arm"].tolist() == ["shuffled_masks", "replicate_bad", "replicate_good"]
     shown = tables.arms_for_reading(table, "stroke")
-    assert shown["in words"].tolist() == ["lower", tables.UNLEARNED, "lower"]
+    assert shown["in words"].tolist() == ["lower", tables.unjudged(["it"]), "lower"]
     assert shown["its pictures"].tolist() == ["2,000", "577", "1,540"]
+
+
+def test_a_seed_without_a_value_for_anybody_leaves_the_others(noise: np.ndarray) -> None:
+    noise[:, 2] = math.nan
+    row = tables.accuracy_table(made_up_results({("scratch", "stroke"): noise})).iloc[0]
+    assert (row["n"], row["seeds"]) == (9, 2) and row["mean"] == pytest.approx(noise[:, :2].mean())
+
+
+def test_a_difference_says_whether_it_holds_once_corrected_for_their_number(noise: np.ndarray) -> None:
+    rng = np.random.default_rng(3)
+    shift = {"mri-segmentation": 0.0, "imagenet": -9.0, "natural-segmentation": -0.35}
+    cells = {(s, "stroke"): noise + k + rng.normal(0, 0.2, noise.shape) for s, k in shift.items()}
+    cells |= {
+        (s, "stroke"): noise + rng.normal(0, 0.2, noise.shape) for s in study.SOURCES if (s, "stroke") not in cells
+    }
+    table = tables.difference_table(made_up_results(cells)).set_index("B")
+    raw = {b: r["adjusted_p"] for b, r in table.iterrows()}
+    assert raw["imagenet"] < 0.05 and 0.05 < raw["natural-segmentation"] <= 1
+    assert table.loc["natural-segmentation", "lower"] > 0, "alone it would look like a difference"
+    shown = tables.differences_for_reading(table.reset_index(), "stroke").set_index("compared with")
+    assert shown.loc["ImageNet", ["in words", "also after Holm"]].tolist() == ["higher", "yes"]
+    assert shown.loc["natural · segmentation", ["in words", "also after Holm"]].tolist() == ["higher", "no"]
+
+
+def test_nothing_is_said_of_a_source_that_did_not_learn_its_task(noise: np.ndarray) -> None:
+    rng = np.random.default_rng(4)
+    bad = "natural-classification"
+    cells = {(s, "stroke"): noise - 0.3 * (s == bad) + rng.normal(0, 0.01, noise.shape) for s in study.SOURCES}
+    results = made_up_results(cells)
+    said = tables.differences_for_reading(tables.difference_table(results), "stroke", {bad}).set_index("compared with")
+    assert said.loc["natural · classification", "in words"] == "not judged: natural · classification did not learn"
+    assert not said.drop(index="natural · classification")["in words"].str.contains("not judged").any()
+    effects = tables.factorial_for_reading(tables.factorial_table(results), "stroke", {bad})
+    touched = effects["in words"].str.contains("not judged")
+    assert touched.tolist() == [True, True, True, False, True, True, False]
+
+
+def test_a_control_is_held_against_what_its_question_asks_for(noise: np.ndarray) -> None:
+    rng = np.random.default_rng(5)
+
+    def near(shift: float) -> np.ndarray:
+        return noise + shift + rng.normal(0, 0.01, noise.shape)
+
+    main = {
+        ("scratch", "stroke"): near(0),
+        ("imagenet", "stroke"): near(0.2),
+        ("mri-segmentation", "stroke"): near(0.1),
+    }
+    parts = [
+        made_up_results(main),
+        made_up_results({("scratch", "stroke"): near(0.2)}, arm="scratch_long"),
+        made_up_results({("mri-segmentation", "stroke"): near(0.06)}, arm="shuffled_masks"),
+        made_up_results({("scratch", "stroke"): near(-0.4), ("imagenet", "stroke"): near(-0.1)}, arm="labels_2"),
+        made_up_results({("scratch", "stroke"): near(-0.1)}, arm="frozen_random"),
+    ]
+    table = tables.pairs_table(pd.concat(parts))
+    found = {(r["A_arm"], r["A"], r["B_arm"], r["B"]): r["mean"] for r in table.to_dict("records")}
+    assert found == {
+        ("main", "imagenet", "scratch_long", "scratch"): pytest.approx(0, abs=0.02),
+        ("main", "mri-segmentation", "scratch_long", "scratch"): pytest.approx(-0.1, abs=0.02),
+        ("shuffled_masks", "mri-segmentation", "main", "scratch"): pytest.approx(0.06, abs=0.02),
+        ("labels_2", "imagenet", "labels_2", "scratch"): pytest.approx(0.3, abs=0.02),
+    }
+    shown = tables.pairs_for_reading(table, "stroke", {"mri-segmentation"})
+    assert shown["A − B"].iloc[0] == "MRI · segmentation, shuffled masks − random weights (scratch)"
+    assert shown["in words"].iloc[0] == "higher", "shuffled masks are not there to be learned"
+    assert shown["in words"].str.contains("not judged").tolist() == [False, False, True, False]
 
 
 def test_whether_an_arm_learned_is_said_by_the_rule_of_the_gate() -> None:
@@ -200,14 +267,16 @@ def test_whether_an_arm_learned_is_said_by_the_rule_of_the_gate() -> None:
 
 
 def test_the_data_of_replicates_stand_in_a_table_of_their_own(tmp_path: Path) -> None:
-    facts = {"recipe": "camvid", "title": "Streets", "images": 701, "groups": 4, "group_means": "drive",
+    facts = {"recipe": "camvid", "title": "Streets", "images": 701, "images_validation": 124, "groups": 4, "group_means": "drive",
              "classes": {"": 701}, "licence": "CC BY-NC"}  # fmt: skip
     for name in ("natural", "replicate_camvid"):
         folder = tmp_path / "data" / name
         folder.mkdir(parents=True)
         write_manifest(folder, stage="prepare", key="k", parameters={}, code="", inputs={}, facts=facts)
-    (row,) = tables.replicate_data_table(tmp_path).to_dict("records")
-    assert (row["arm"], row["images"], row["group is"], row["classes"]) == ("replicate camvid", 701, "drive", 0)
+    results = pd.DataFrame({"arm": ["main", "replicate_camvid"], "n_source": [2000, 577]})
+    (row,) = tables.replicate_data_table(tmp_path, results).to_dict("records")
+    assert (row["arm"], row["images"], row["held out"], row["groups"]) == ("replicate camvid", 577, 124, 4)
+    assert (row["group is"], row["classes"]) == ("drive", 0)
 
 
 def test_a_control_without_its_main_arm_has_no_difference(noise: np.ndarray) -> None:

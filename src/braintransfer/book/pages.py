@@ -268,7 +268,7 @@ class PageMaker:
         if run.results is not None:
             (here / "tables").mkdir(parents=True, exist_ok=True)
             shutil.copyfile(run.folder / "results.csv", here / "tables" / "results.csv")
-        turned = self._turned(run, here)
+        turned, gone = self._turned(run, here), words.unlearned(run)
         pages = [p for p in RESULT_PAGES if run.results is not None and _worth_a_page(run, p)]
         pieces = {
             "run": run,
@@ -284,9 +284,12 @@ class PageMaker:
             "data": run.tables,
             "reading": tables.for_reading,
             "baselines_frame": words.baselines_for_reading,
-            "differences": tables.differences_for_reading,
-            "factorial_frame": tables.factorial_for_reading,
+            "differences": partial(tables.differences_for_reading, unlearned=gone),
+            "factorial_frame": partial(tables.factorial_for_reading, unlearned=gone),
             "arms_frame": tables.arms_for_reading,
+            "pairs_frame": partial(tables.pairs_for_reading, unlearned=gone),
+            "unlearned": words.unlearned_words(run),
+            "arms_missing": words.arms_missing(run),
             "cost_frame": tables.cost_for_reading,
             "split_frame": tables.split_for_reading,
             "everything_else": cost.ELSE,

@@ -46,11 +46,13 @@ class StagePage:
     @property
     def title(self) -> str:
         parts = [p for p in self.folder.parts[1:] if p != "main"]
+        arm = self.folder.parts[1] if self.group in ("targets", "sources") and len(self.folder.parts) > 2 else "main"
+        of_arm = f", {tables.arm_title(arm)}" if arm != "main" else ""
         if self.group == "targets" and len(parts) >= 2:
             target, source = parts[-2:]
-            return f"{tables.TARGET_TITLES.get(target, target)} from {tables.SOURCE_TITLES.get(source, source)}"
+            return f"{tables.TARGET_TITLES.get(target, target)} from {tables.SOURCE_TITLES.get(source, source)}{of_arm}"
         if self.group == "sources":
-            return f"Pre-training: {tables.SOURCE_TITLES.get(parts[-1], parts[-1])}"
+            return f"Pre-training: {tables.SOURCE_TITLES.get(parts[-1], parts[-1])}{of_arm}"
         if self.group == "data":
             return f"Data: {' '.join(tables.set_title(part) for part in parts)}"
         if self.group == "audit":
@@ -81,6 +83,14 @@ class Run:
     def title(self) -> str:
         name = self.facts.get("title") or self.facts.get("profile") or self.folder.name
         return f"The book's own run: {name}" if self.reference else f"Your run: {name}"
+
+    @property
+    def networks(self) -> int:
+        """How many networks of the main arm stand behind its results."""
+        if self.results is None:
+            return 0
+        main = self.results[self.results["arm"] == "main"]
+        return len(main.drop_duplicates(["source", "target", "fold", "seed"]))
 
     @property
     def note(self) -> str:
@@ -194,7 +204,7 @@ def _last_change(run: Path) -> tuple[float, str]:
 
 
 def find_runs(root: Path, profile: str | None, reference: bool) -> list[Run]:
-    """The runs to show, the one for the first page first: real before simulated, reference before the reader's own."""
+    """The runs to show, the one for the first page first: real before simulated, the book's before the reader's, large before small."""
     own = [p for p in (root / "runs").glob("*") if p.is_dir() and p.name != "proof" and profile in (None, p.name)]
     own = sorted(own, key=_last_change)[-1:]
     if profile is not None and not own and not (root / "notebooks" / "profiles" / f"{profile}.yaml").is_file():
@@ -204,4 +214,4 @@ def find_runs(root: Path, profile: str | None, reference: bool) -> list[Run]:
     kept = sorted(p for p in (root / "book" / "reference").glob("*") if p.is_dir()) if reference else []
     runs = [read_run(p, reference=True) for p in kept] + [read_run(p, reference=False) for p in own]
     runs = [r for r in runs if r.results is not None or r.stages]
-    return sorted(runs, key=lambda r: (r.results is None, r.simulated, not r.reference, r.slug))
+    return sorted(runs, key=lambda r: (r.results is None, r.simulated, not r.reference, -r.networks, r.slug))

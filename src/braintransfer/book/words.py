@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
 from braintransfer import claims, figures, overlaps, tables
 from braintransfer.book.runs import Run
+from braintransfer.errors import BadInput
+from braintransfer.figures.base import people_words, seeds_words
 from braintransfer.provenance import project_root
-from braintransfer.study import HEADLINE, SOURCES, TARGETS
+from braintransfer.settings import read_profile
+from braintransfer.study import HEADLINE, SOURCES, TARGETS, domain_task
 from braintransfer.untrusted import as_markdown
 
 #: What stands beside every simulated result (and what the demo must say about its MS lesions).
@@ -20,12 +24,10 @@ SIMULATED_SENTENCES = (
     "not which source is best.",
     "All these brains are one brain, bent: anatomy is easier and the MRI sources closer to the targets than in "
     "any hospital.",
-    "In three real patients 44 % of MS lesions are nearly as bright as white matter on T1.",
+    "Many real MS lesions are nearly as bright as white matter on T1 ({doc}`/proof_simulators`).",
 )
 SIMULATED_MS = (
-    "Simulated MS lesions are at least 64 mm³ and clearly darker than white matter (.45 to .75 of it). Real ones "
-    "are mostly "
-    "smaller and paler."
+    "Simulated MS lesions are large, and clearly darker than white matter. Real ones are mostly smaller and paler."
 )
 
 
@@ -102,14 +104,16 @@ def sources_for_reading(frame: pd.DataFrame | None) -> pd.DataFrame | None:
     rows = []
     for r in frame.to_dict("records"):
         groups, what = str(r.get("groups", "")), str(r.get("group is", ""))
+        what = "composite of two photographs" if what.startswith("composite of") else what
         head, space, rest = what.partition(" ")  # "block of 25 neighbouring slices"
         many = head if head.endswith("s") else {"person": "people"}.get(head, f"{head}s")
         plural = what if groups == "1" else f"{many}{space}{rest}"
         rows.append(
             {
                 "source": tables.SOURCE_TITLES.get(str(r["source"]), r["source"]),
-                "images": _count(str(r["images"])),
-                "taken from": f"{_count(groups)} {plural}" if what else "",
+                "images learned from": _count(str(r["images"])),
+                "held out": _count(str(r.get("held out", ""))),
+                "the whole set": f"{_count(groups)} {plural}" if what else "",
                 "classes": _count(str(r["classes"])),
                 "ImageNet has": f"{r['ImageNet is larger by']} times as many"
                 if r.get("ImageNet is larger by") not in ("", "1", None)
@@ -173,6 +177,43 @@ def learned_for_reading(frame: pd.DataFrame) -> pd.DataFrame:
     return shown.drop(columns="arm") if len(shown) and (shown["arm"] == "main").all() else shown
 
 
+def unlearned(run: Run) -> set[str]:
+    """Sources, and "arm/source" of other arms, one of whose encoders did not learn its own task, by the gate's rule."""
+    frame = run.tables.get("learned")
+    if frame is None:
+        return set()
+    rule = claims.load(project_root() / "notebooks" / "claims.yaml").gates.source_learned
+    found = set()
+    for (name, _), part in frame.groupby(["source", "seed"]):
+        figures = dict(zip(part["measure"], part["value"], strict=True))
+        task = domain_task(str(name).rpartition("/")[2])[1]
+        if claims.source_has_learned(rule, task, figures) is False:
+            found.add(str(name))
+    return found
+
+
+def unlearned_words(run: Run) -> str:
+    """A sentence on the sources of the main arm that did not learn their own task; empty where all did."""
+    gone = [tables.SOURCE_TITLES[s] for s in SOURCES if s in unlearned(run)]
+    if not gone:
+        return ""
+    return (
+        f"**Not judged:** {' and '.join(gone)} did not learn {'its' if len(gone) == 1 else 'their'} own task in the steps that "
+        "every source got. So scores that start from there say nothing of that kind of pre-training."
+    )
+
+
+def arms_missing(run: Run) -> str:
+    """A sentence that names the arms that the run's profile asks for and the run does not have; empty where it has all."""
+    try:
+        asked = list(read_profile(str(run.facts.get("profile", ""))).arms)
+    except BadInput:
+        return ""
+    having = set() if run.results is None else set(run.results["arm"])
+    gone = [tables.arm_title(name) for name in asked if name not in having]
+    return f"Asked for in this run's profile, and not done: {'; '.join(gone)}." if gone else ""
+
+
 def contrasts_for_reading(contrasts: list[dict[str, Any]]) -> pd.DataFrame:
     rows = []
     for c in contrasts:
@@ -186,8 +227,8 @@ def contrasts_for_reading(contrasts: list[dict[str, Any]]) -> pd.DataFrame:
                 "target": tables.TARGET_TITLES.get(str(c.get("target")), c.get("target", "")),
                 "A − B": f"{a} − {b}",
                 "difference": tables.with_interval(mean, low, high, 3),
-                "margin": f"{c.get('margin', '')} {tables.METRIC_TITLES.get(str(c.get('metric')), '')}".strip(),
-                "people x seeds": f"{c.get('n_subjects', '')} x {c.get('n_seeds', '')}" if c.get("n_subjects") else "–",
+                "margin": f"{_margin(c.get('margin'))} {tables.METRIC_TITLES.get(str(c.get('metric')), '')}".strip(),
+                "people × seeds": f"{c.get('n_subjects', '')} × {c.get('n_seeds', '')}" if c.get("n_subjects") else "–",
                 "what the rule says": str(c.get("verdict", "")).replace("_", " "),
             }
         )
@@ -280,7 +321,9 @@ def decided(run: Run) -> str:
         v: [c.replace("claim", "") for c, each in found.items() if each == v] for v in dict.fromkeys(found.values())
     }
     words = "; ".join(
-        f"claim{'s' if len(names) > 1 else ''} {' and '.join(names)} {verdict.replace('_', ' ')}"
+        f"claim{'s' if len(names) > 1 else ''} {_listed(names)} {'are' if len(names) > 1 else 'is'} {verdict.replace('_', ' ')}"
+        if verdict != "not_run"
+        else f"claim{'s' if len(names) > 1 else ''} {_listed(names)} {'were' if len(names) > 1 else 'was'} not run"
         for verdict, names in said.items()
     )
     some = set(said) & {"supported", "not_supported"}
@@ -289,6 +332,15 @@ def decided(run: Run) -> str:
         if some
         else f"The rules decide **none of the three claims** from this run: {words}."
     )
+
+
+def _listed(names: Sequence[str]) -> str:
+    """ "1", "1 and 2", "1, 2 and 3"."""
+    return " and ".join([*filter(None, [", ".join(names[:-1])]), *names[-1:]])
+
+
+def _margin(value: Any) -> str:
+    return tables.number(float(value)) if isinstance(value, int | float) else ""
 
 
 def counted(run: Run) -> str:
@@ -341,33 +393,49 @@ def answers(run: Run) -> list[str]:
                 "higher": "higher with MRI segmentation",
                 "lower": "lower with MRI segmentation",
             }.get(verdict, verdict)
-        people = (
-            f"{ours['n']} people tested, {ours['seeds']} seeds"
-            if ours["n"] != 1
-            else f"one person tested, {ours['seeds']} seeds"
-        )
+        people = f"{people_words(ours['n'])} tested, {seeds_words(ours['seeds'])}"
         said.append(unbroken(f"{words} ({people}, 95 % intervals)") + ".")
     return said
 
 
 def what_to_notice(run: Run, target: str) -> str:
-    """Two sentences on a target that only count: who beats scratch, how many differ from MRI segmentation."""
+    """Sentences on a target that only count: who ends above or below scratch, how many differ from MRI segmentation."""
     if run.results is None:
         return ""
+    gone = unlearned(run)
     against = tables.difference_table(run.results[run.results["target"] == target], reference="scratch")
-    own = against[against["target"] == target]
-    beat = [tables.SOURCE_TITLES[s] for s in own.loc[own["upper"] < 0, "B"]]
+    own = against[(against["target"] == target) & ~against["B"].isin(gone)]
     table = run.tables.get("differences")
     pairs = pd.DataFrame(columns=["B", "lower", "upper"]) if table is None else table[table["target"] == target]
-    pairs = pairs[pairs["B"] != "scratch"]
-    unclear = int(sum(tables.in_words(r.lower, r.upper) == "no evidence for a difference" for r in pairs.itertuples()))
-    first = f"{len(beat)} of {len(own)} sources end above random weights with an interval that leaves out zero" + (
-        f" ({', '.join(beat)})." if beat else ". That does not show that pre-training is of no use."
-    )
-    if not len(pairs):
-        return first
-    of_them = "each" if unclear == len(pairs) else "none" if unclear == 0 else str(unclear)
-    return (
-        f"{first} MRI segmentation is compared with {len(pairs)} other pre-trained sources: "
-        f"for {of_them} of them there is no evidence for a difference."
-    )
+    pairs = pairs[~pairs["B"].isin({"scratch"} | gone)] if "mri-segmentation" not in gone else pairs.iloc[:0]
+    said = [unlearned_words(run)]
+    if len(own):
+        above, below = (
+            [tables.SOURCE_TITLES[s] for s in own.loc[sided, "B"]] for sided in (own["upper"] < 0, own["lower"] > 0)
+        )
+        many = f"{len(own)} sources end" if len(own) > 1 else "1 source ends"
+        words = f"{len(above)} of {many} above random weights with an interval that leaves out zero"
+        words += f" ({', '.join(above)})" if above else ""
+        words += f", and {len(below)} below ({', '.join(below)})." if below else "."
+        said.append(words if above else f"{words} That does not show that pre-training is of no use.")
+    if len(pairs):
+        each = [tables.in_words(r.lower, r.upper) for r in pairs.itertuples()]
+        kinds = {
+            "no evidence for a difference": "there is no evidence for a difference",
+            "higher": "MRI segmentation is higher",
+            "lower": "MRI segmentation is lower",
+            "cannot be said (no interval)": "nothing can be said, as there is no interval",
+        }
+        if len(each) == 1:
+            said.append(f"MRI segmentation is compared with one other pre-trained source: {kinds[each[0]]}.")
+        else:
+            counts = {k: each.count(k) for k in kinds if k in each}
+            parts = [f"for {n if n < len(each) else 'each'} of them {kinds[k]}" for k, n in counts.items()]
+            words = f"MRI segmentation is compared with {len(each)} other pre-trained sources: "
+            said.append(f"{words}{'; '.join(parts)}.")
+        if {"higher", "lower"} & set(each) and "adjusted_p" in pairs:
+            left = int((pairs["adjusted_p"] <= 0.05).sum())
+            said.append(
+                f"Corrected for the number of comparisons, {left if left else 'none'} of the differences remain{'s' if left == 1 else ''}."
+            )
+    return " ".join(filter(None, said))

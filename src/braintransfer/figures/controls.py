@@ -32,11 +32,14 @@ from braintransfer.tables import METRIC_TITLES, SOURCE_TITLES, TARGET_TITLES, nu
 EFFECT_COLOURS = {"domain": "#009e73", "task": "#cc79a7", "interaction": "#8f6bb3"}
 
 
-def _forest(axis: Any, place: float, row: Mapping[str, Any], names: tuple[str, str, str], **style: Any) -> None:
+def _forest(
+    axis: Any, place: float, row: Mapping[str, Any], names: tuple[str, str, str], hollow: bool = False, **style: Any
+) -> None:
     mean, low, high = (float(row[name]) for name in names)
     if math.isfinite(low) and math.isfinite(high):
         axis.plot([low, high], [place, place], color=style["color"], linewidth=2.6, solid_capstyle="round", zorder=3)
-    axis.plot([mean], [place], markersize=7, markeredgecolor="white", zorder=4, linestyle="none", **style)
+    rim = {"markerfacecolor": "white", "markeredgecolor": style["color"]} if hollow else {"markeredgecolor": "white"}
+    axis.plot([mean], [place], markersize=7, zorder=4, linestyle="none", **rim, **style)
 
 
 def _finish(axis: Any, labels: list[str], words: str) -> None:
@@ -50,7 +53,8 @@ def _finish(axis: Any, labels: list[str], words: str) -> None:
 def arms_figure(arms: pd.DataFrame, target: str, kinds: Mapping[str, str]) -> Drawing:
     """One row a control and source: arm minus main arm on the headline metric, with the interval of the difference.
 
-    arms: `tables.arms_table`. The label arms have a figure of their own (`labels_figure`) and stay out.
+    arms: `tables.arms_table`. The label arms have a figure of their own (`labels_figure`) and stay out. Hollow marks are not
+    judged: the encoders of that arm did not learn their own task.
     """
     metric = HEADLINE[target]
     part = arms[(arms["target"] == target) & (arms["metric"] == metric) & ~arms["arm"].str.startswith("labels_")]
@@ -62,17 +66,24 @@ def arms_figure(arms: pd.DataFrame, target: str, kinds: Mapping[str, str]) -> Dr
         for place, row in enumerate(rows):
             source = str(row["source"])
             names = ("difference", "difference_lower", "difference_upper")
-            _forest(axis, place, row, names, color=COLOURS[source], marker=marker(source))
-            labels.append(f"{str(row['arm']).replace('_', ' ')} · {short_title(source)}")
+            gone = tables.arm_unlearned(row)
+            _forest(axis, place, row, names, color=COLOURS[source], marker=marker(source), hollow=gone)
+            labels.append(f"{tables.arm_title(str(row['arm']))} · {short_title(source)}")
             mean, low, high = (float(row[name]) for name in names)
-            spoken.append(f"{labels[-1]}: {tables.with_interval(mean, low, high, 3)}")
+            said = tables.with_interval(mean, low, high, 3)
+            spoken.append(f"{labels[-1]}: {said}{' (not judged)' if gone else ''}")
         _finish(axis, labels, f"difference in {METRIC_TITLES[metric]}, control minus main arm")
         axis.set_title(TARGET_TITLES[target])
     n, seeds = (int(part[name].max()) if len(part) else 0 for name in ("n", "seeds"))
+    hollow = (
+        " Hollow: not judged, as its encoders did not learn their own task."
+        if any(map(tables.arm_unlearned, rows))
+        else ""
+    )
     caption = (
         f"Controls on {TARGET_TITLES[target].lower()}. {kind_words(kinds, target)}. Mark and bar: mean difference from the same "
-        f"source in the main arm and its 95 % interval over {people_words(n)} and {seeds_words(seeds)}. Left of zero the "
-        "control is lower."
+        f"source in the main arm and its 95 % interval over people and seeds (at most {people_words(n)}, {seeds_words(seeds)}). Left of "
+        f"zero the control is lower.{hollow}"
     )
     return Drawing(figure, caption, f"Differences with intervals. {'; '.join(spoken)}.", part)
 
@@ -89,7 +100,10 @@ def factorial_figure(factorial: pd.DataFrame, kinds: Mapping[str, str]) -> Drawi
             labels = []
             for place, row in enumerate(part.to_dict("records")):
                 kind = str(row["kind"])
-                style = {"color": EFFECT_COLOURS[kind], "marker": {"domain": "D", "task": "o"}.get(kind, "s")}
+                style: dict[str, Any] = {
+                    "color": EFFECT_COLOURS[kind],
+                    "marker": {"domain": "D", "task": "o"}.get(kind, "s"),
+                }
                 _forest(axis, place, row, ("mean", "lower", "upper"), **style)
                 contrast = short_title(tables.contrast_title(str(row["contrast"])))
                 labels.append(f"{kind}: {contrast}")
@@ -100,9 +114,16 @@ def factorial_figure(factorial: pd.DataFrame, kinds: Mapping[str, str]) -> Drawi
     where = "; ".join(dict.fromkeys(kind_words(kinds, t) for t in present))
     caption = (
         f"Domain, task and their interaction: contrasts of the six pre-trained sources. {where}. Mark and bar: estimate and 95 % "
-        "interval over people and seeds. Each domain and each task stands here for one data set; no interval covers that choice."
+        f"interval over {_at_most(factorial)}. Each domain stands here for one data set, which its three tasks share; no interval "
+        "covers that choice."
     )
     return Drawing(figure, caption, f"{'; '.join(spoken)}.", factorial)
+
+
+def _at_most(table: pd.DataFrame) -> str:
+    """ "at most 36 people and 3 seeds", from the columns n and seeds of a table."""
+    n, seeds = (int(table[name].max()) if len(table) else 0 for name in ("n", "seeds"))
+    return f"at most {people_words(n)} and {seeds_words(seeds)}"
 
 
 def labels_figure(results: pd.DataFrame, kinds: Mapping[str, str]) -> Drawing:
@@ -140,6 +161,6 @@ def labels_figure(results: pd.DataFrame, kinds: Mapping[str, str]) -> Drawing:
     where = "; ".join(dict.fromkeys(kind_words(kinds, t) for t in present))
     caption = (
         f"Accuracy against the number of labelled people. {where}. Mark and bar: mean and 95 % interval over people and seeds. "
-        "The steps of training are the same everywhere, so fewer people are seen more often."
+        "The largest number is the main arm. The steps of training are the same everywhere, so fewer people are seen more often."
     )
     return Drawing(figure, caption, ". ".join(spoken) + ".", pd.DataFrame(drawn))

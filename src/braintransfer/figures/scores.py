@@ -339,8 +339,7 @@ def samples_figure(results: pd.DataFrame, kinds: Mapping[str, str]) -> Drawing:
         source_legend(figure, axes)
     where = "; ".join(dict.fromkeys(kind_words(kinds, t) for t in present))
     caption = (
-        f"Accuracy against the number of unique pre-training images. {where}. Mark and bar: mean and its 95 % "
-        "interval over people and "
+        f"Accuracy against the number of unique pre-training images. {where}. Mark and bar: mean and its 95 % interval over people and "
         "seeds. Sources of equal size are drawn side by side. The axis is logarithmic; random weights stand at 0. "
         "ImageNet differs from the others in much besides its size."
     )
