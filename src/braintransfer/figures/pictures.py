@@ -182,6 +182,7 @@ def examples_figure(
         f"{TARGET_TITLES[target]}: {why}. {KIND_TITLES.get(kind, kind)}. One axial slice, the subject's right on "
         "the left, seed 0; "
         f"under each name the {metric} of the whole volume, mean over seeds."
+        + (" The reference is drawn in the colour of what is found." if len(classes) == 1 else "")
     )
     spoken = "; ".join(f"{SOURCE_TITLES[s]} {number(scores.get(s, math.nan))}" for s in having)
     return Drawing(

@@ -54,7 +54,8 @@ def coverage_figure(coverage: pd.DataFrame) -> Drawing:
     error = 100 * np.sqrt(0.95 * 0.05 / worlds)
     caption = (
         f"Coverage of the 95 % interval in simulated worlds, {worlds} a point (standard error {error:.2f}). A point is a "
-        f"target (72, 27 or 17 people) and a spread. Grey: 95 ± 2 %. Range: {ranges}."
+        f"target ({', '.join(str(n) for n in sorted(set(coverage[coverage['seeds'] == 5]['people']), reverse=True))} people) and a "
+        f"spread. Grey: 95 ± 2 %. Range: {ranges}."
     )
     return Drawing(figure, caption, f"Points along fifteen rows, most within or right of a grey band: {ranges}.")
 
