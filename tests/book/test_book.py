@@ -9,6 +9,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -328,6 +329,17 @@ def test_a_source_that_did_not_learn_is_named_on_every_page_that_would_judge_it(
     said = words.what_to_notice(run, "stroke")
     assert "Not judged:** MRI · segmentation did not learn its own task" in said
     assert "1 sources" not in said and "compared with" not in said, "what did not learn is not compared"
+
+
+def test_a_run_says_which_starts_it_does_not_have(tmp_path: Path) -> None:
+    run = runs.read_run(a_run(tmp_path), reference=False)
+    gone = "natural · classification; natural · segmentation; natural · self-supervised; MRI · classification; MRI · self-supervised"
+    assert words.not_run(run) == f"Not in this run: {gone}." and words.not_run(run) in words.badge(run, "ms")
+    assert run.results is not None
+    few = run.results[(run.results["target"] != "ms") | (run.results["source"] != "scratch")]
+    assert words.not_run(replace(run, results=few)).startswith(
+        "Not in this run: random weights (scratch) on MS lesions; "
+    )
 
 
 def test_a_run_is_never_called_what_a_mask_is_called(html: Path) -> None:

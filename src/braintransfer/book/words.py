@@ -62,9 +62,26 @@ def badge(run: Run, target: str | None = None) -> str:
             "real lesion shapes, simulated "
             "contrast. The lesions were never in these people, so results need not hold for patients.\n:::\n"
         )
-    if run.note:
-        parts.append(f":::{{admonition}} About this run\n:class: note\n{as_markdown(run.note)}\n:::\n")
+    about = " ".join(filter(None, (as_markdown(run.note), not_run(run))))
+    if about:
+        parts.append(f":::{{admonition}} About this run\n:class: note\n{about}\n:::\n")
     return "\n".join(parts)
+
+
+def not_run(run: Run) -> str:
+    """A sentence that names the cells of the main arm that the run does not have, on the targets that it has; empty where none."""
+    if run.results is None:
+        return ""
+    main = run.results[run.results["arm"] == "main"]
+    having = set(zip(main["target"], main["source"], strict=True))
+    gone = {s: [t for t in run.present if (t, s) not in having] for s in SOURCES}
+    words = [
+        tables.SOURCE_TITLES[source]
+        + ("" if len(on) == len(run.present) else f" on {_listed([tables.TARGET_WORDS[t] for t in on])}")
+        for source, on in gone.items()
+        if on
+    ]
+    return f"Not in this run: {'; '.join(words)}." if words else ""
 
 
 def kind_of(run: Run, target: str) -> str:
