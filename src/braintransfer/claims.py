@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -129,6 +129,11 @@ class Claim(_Strict):
     not_supported: Annotated[str, _known(ANY_INFERIOR, BETTER_OR_OUTSIDE)]
     per_target: bool = True
     steps: Literal["equal"] = "equal"
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Every source that the claim weighs."""
+        return (self.A.source, *(side.source for side in self.B))
 
     @model_validator(mode="after")
     def _pairs(self) -> Claim:
@@ -258,8 +263,9 @@ class Evidence:
 
     learned: source -> seed -> figures on held-out pictures: {"accuracy", "chance"}, {"dice", "all_foreground"} or
     {"restoration_error", "mean_image_error"}; encoders of another arm under "<arm>/<source>". null_checks: target ->
-    {"dice", "prior_map_dice", "artefact_auc"} of lesions inserted without contrast. semisynthetic: targets that need
-    that.
+    {"dice", "prior_map_dice", "artefact_auc"} of lesions inserted without contrast, and where known {"lower", "upper"} of
+    the difference, {"people", "seeds"} tested and {"steps", "batch", "spacing"} trained with. semisynthetic: targets that
+    need that.
     """
 
     learned: Mapping[str, Mapping[Any, Mapping[str, Any]]] = field(default_factory=dict)
@@ -374,7 +380,15 @@ def _null_contrast(case: _Case, target: str) -> Gate:
     if math.isnan(dice) or math.isnan(prior) or math.isnan(auc):
         return Gate(False, NOT_RUN)
     passed = dice <= prior + rule.dice_above_prior_map + 1e-12 and auc <= rule.artefact_auc + 1e-12
-    return Gate(passed, f"without contrast: Dice {dice:.3f} (prior map {prior:.3f}), artefact AUC {auc:.3f}")
+    reason = f"without contrast: Dice {dice:.3f} (prior map {prior:.3f}), artefact AUC {auc:.3f}"
+    if {"lower", "upper"} <= found.keys():
+        reason += f"; difference {dice - prior:+.3f} ({found['lower']:+.3f} to {found['upper']:+.3f})"
+        reason += f", {rule.dice_above_prior_map:+g} allowed"
+    if {"people", "seeds"} <= found.keys():
+        reason += f"; {found['people']:g} people x {found['seeds']:g} seeds"
+    if {"steps", "batch", "spacing"} <= found.keys():
+        reason += f", trained {found['steps']:g} x {found['batch']:g} at {found['spacing']:g} mm"
+    return Gate(passed, reason)
 
 
 def _range(case: _Case, target: str) -> Gate:
@@ -484,8 +498,12 @@ def _verdict(
         return "inconclusive", f"a gate failed on {', '.join(closed)}"
     unsure = [c for c in contrasts if not _holds(c, claim, common)]
     if unsure:
-        named = ", ".join(f"{c.b.name} on {c.target}" for c in unsure[:4]) + (", ..." if len(unsure) > 4 else "")
-        return "inconclusive", f"{len(unsure)} of {len(contrasts)} intervals do not clear the margin: {named}"
+        why, wide = [], [c for c in unsure if not _holds(replace(c, works=True), claim, common)]
+        if wide:
+            named = ", ".join(f"{c.b.name} on {c.target}" for c in wide[:4]) + (", ..." if len(wide) > 4 else "")
+            why.append(f"{len(wide)} of {len(contrasts)} intervals do not clear the margin: {named}")
+        why += [f"{c.b.name} does not beat random weights on {c.target}" for c in unsure if not c.works]
+        return "inconclusive", "; ".join(why)
     return "supported", f"all {len(contrasts)} intervals clear the margin"
 
 
@@ -588,11 +606,20 @@ def as_illustration(verdict: str) -> str:
     return f"illustration: the rule would say {verdict}"
 
 
+def _names(simulated: bool | Collection[str]) -> frozenset[str]:
+    return frozenset(simulated if not isinstance(simulated, bool) else study.TARGETS if simulated else ())
+
+
+def _said(verdict: str, stands_on: Collection[str], simulated: frozenset[str]) -> str:
+    """A verdict as it may be said: an illustration where a target or a source that it stands on is simulated."""
+    return verdict if simulated.isdisjoint(stands_on) else as_illustration(verdict)
+
+
 def evaluate(
     rules: Rules,
     results: pd.DataFrame,
     learned: Mapping[str, Mapping[Any, Mapping[str, Any]]],
-    simulated: bool,
+    simulated: bool | Collection[str],
     *,
     null_checks: Mapping[str, Mapping[str, float]] | None = None,
     semisynthetic: Collection[str] | None = None,
@@ -601,22 +628,43 @@ def evaluate(
     """Weigh the three claims on a results table in long form (the contract's columns; `class` "" or NaN = whole scan).
 
     learned, null_checks, semisynthetic: see `Evidence`. Where `semisynthetic` is None, stroke and ms count as
-    semi-synthetic unless the run is simulated. Sources, seeds or arms that were not run give "not run"; a simulated
-    run's verdicts read "illustration: the rule would say ...". ValueError for missing columns or an unnamed one of
-    several encoders.
+    semi-synthetic unless they are simulated. simulated: the targets and sources whose pictures are simulated, or True for
+    all targets. What stands on one of them reads "illustration: the rule would say ...": a contrast and a target's verdict
+    by that target and the sources weighed there, a whole claim by any of its targets and sources. Sources, seeds or arms
+    that were not run give "not run". ValueError for missing columns or an unnamed one of several encoders.
     """
+    invented = _names(simulated)
     if semisynthetic is None:
-        semisynthetic = () if simulated else study.DETECTED
+        semisynthetic = set(study.DETECTED) - invented
     evidence = Evidence(learned, null_checks or {}, frozenset(semisynthetic))
     found = judge(rules, cells_of(results, encoder, _metrics(rules)), evidence)
-    if simulated:
-        for row in found.contrasts:
-            row["verdict"] = as_illustration(row["verdict"])
-        for claim in found.summary:
-            claim["verdict"] = as_illustration(claim["verdict"])
-            for target in claim["targets"].values():
-                target["verdict"] = as_illustration(target["verdict"])
+    for row in found.contrasts:
+        pair = (row[side].partition("@")[0] for side in "AB")
+        row["verdict"] = _said(row["verdict"], (row["target"], *pair), invented)
+    for whole in found.summary:
+        claim = rules.claims[whole["claim"]]
+        whole["verdict"] = _said(whole["verdict"], (*claim.targets, *claim.sources), invented)
+        for target, own in whole["targets"].items():
+            own["verdict"] = _said(own["verdict"], (target, *claim.sources), invented)
     return found
+
+
+def differences_by_fold(rules: Rules, results: pd.DataFrame, encoder: str | None = None) -> pd.DataFrame:
+    """Every contrast of the claims once more, a fold at a time: people of one fold share their training people.
+
+    Means over the fold's people and over seeds, without interval: they show whether a difference hangs on one fold. Columns:
+    claim, target, A, B, metric, fold, n (people), seeds, difference. Contrasts and folds that were not run have no row.
+    """
+    rows = []
+    for fold, part in results.groupby("fold", sort=True):
+        case = _Case(rules, cells_of(part, encoder, _metrics(rules)), Evidence())
+        contrasts = [c for name, claim in rules.claims.items() for c in _contrasts(case, name, claim)]
+        for place, c in enumerate(contrasts):
+            if c.interval is not None:
+                found = (c.interval.n_subjects, c.interval.n_seeds, c.interval.estimate)
+                rows.append((place, c.claim, c.target, c.a.name, c.b.name, c.metric, fold, *found))
+    columns = ["place", "claim", "target", "A", "B", "metric", "fold", "n", "seeds", "difference"]
+    return pd.DataFrame(rows, columns=columns).sort_values(["place", "fold"], ignore_index=True).drop(columns="place")
 
 
 def _metrics(rules: Rules) -> set[str]:
@@ -653,17 +701,18 @@ def robustness(
     null_checks: Mapping[str, Mapping[str, float]] | None = None,
     semisynthetic: Collection[str] | None = None,
     encoder: str | None = None,
-    simulated: bool = False,
+    simulated: bool | Collection[str] = False,
 ) -> pd.DataFrame:
     """Every verdict under every combination of choices: scoring x metric (headline or twin) x margin.
 
     rescored: name -> results table of the same networks scored with another detection rule, threshold, or pooling;
     each is one more level of `scoring` beside "as planned". Columns: claim, target ("all" = the whole claim),
-    scoring, metric, margin_factor, verdict (an illustration when `simulated`), planned (True for the choice of
+    scoring, metric, margin_factor, verdict (an illustration as in `evaluate`), planned (True for the choice of
     claims.yaml).
     """
+    invented = _names(simulated)
     if semisynthetic is None:
-        semisynthetic = () if simulated else study.DETECTED
+        semisynthetic = set(study.DETECTED) - invented
     evidence = Evidence(learned, null_checks or {}, frozenset(semisynthetic))
     rows = []
     for scoring, table in {"as planned": results, **(rescored or {})}.items():
@@ -675,8 +724,10 @@ def robustness(
                 planned = scoring == "as planned" and not twin and factor == 1
                 for claim in found.summary:
                     verdicts = {"all": claim["verdict"]} | {t: v["verdict"] for t, v in claim["targets"].items()}
+                    of = rules.claims[claim["claim"]]
                     for target, verdict in verdicts.items():
-                        said = as_illustration(verdict) if simulated else verdict
+                        on = of.targets if target == "all" else (target,)
+                        said = _said(verdict, (*on, *of.sources), invented)
                         rows.append((claim["claim"], target, scoring, metric, factor, said, planned))
     return pd.DataFrame(rows, columns=["claim", "target", "scoring", "metric", "margin_factor", "verdict", "planned"])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from braintransfer import baselines, claims, study, tables
 from braintransfer.errors import BadInput
 from braintransfer.plan import Cell, cell_of, encoders_of
 from braintransfer.provenance import (
+    MANIFEST,
     atomic_write_json,
     code_hash,
     digest,
@@ -29,7 +31,11 @@ from braintransfer.provenance import (
     write_table,
 )
 from braintransfer.settings import CompareSettings, read_profile
+from braintransfer.statistics import paired_difference
 from braintransfer.store import open_store
+
+#: Scores of the baselines, in the folder of the comparison.
+BASELINE_SCORES = "baseline_scores.csv"
 
 
 @dataclass(frozen=True)
@@ -48,17 +54,32 @@ class Comparison:
     seconds: float
 
 
+def rows_of(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """The trainings of a cell or a source: their folders and manifests, those alone that its own manifest names.
+
+    What another plan left beside them is none of it. Where the whole is not finished, every training that is. BadInput when a
+    training is not the one that was named.
+    """
+    places = sorted(path.parent for path in folder.rglob(f"seed-*/{MANIFEST}"))
+    rows = {place: row for place in places if (row := read_manifest(place)) is not None}
+    whole = read_manifest(folder)
+    if whole is None:
+        return list(rows.items())
+    named = {folder / name: key for name, key in whole["inputs"].items()}
+    for place, key in named.items():
+        if rows.get(place, {}).get("key") != key:
+            raise BadInput(f"{place} is not what {folder / MANIFEST} names; repeat `braintransfer run`")
+    return [(place, row) for place, row in rows.items() if place in named]
+
+
 def read_cell(settings: CompareSettings, target: str, source: str, arm: str = "main") -> pd.DataFrame:
     """Scores of one finished cell as rows of the results table; several scans of a person are averaged."""
     folder = settings.inputs / "targets" / arm / target / source
     domain, task = study.domain_task(source)
     frames = []
-    for path in sorted(folder.glob("fold-*/seed-*/manifest.json")):
-        manifest = read_manifest(path.parent)
-        if manifest is None:
-            continue
+    for place, manifest in rows_of(folder):
         text = {"subject": str, "scan": str, "metric": str, "class": str}
-        scores = pd.read_csv(path.parent / "scores.csv", dtype=text, keep_default_na=False, na_values={"value": [""]})
+        scores = pd.read_csv(place / "scores.csv", dtype=text, keep_default_na=False, na_values={"value": [""]})
         # a person with a scan that has no value keeps the others' mean; with none it stays NaN
         people = scores.groupby(["subject", "metric", "class"], sort=True, dropna=False)["value"].mean().reset_index()
         parameters = manifest["parameters"]
@@ -102,10 +123,8 @@ def learned(settings: CompareSettings, cells: list[Cell]) -> dict[str, dict[int,
     found: dict[str, dict[int, dict[str, Any]]] = {}
     for arm, source in encoders_of(cells):
         name = source if arm == "main" else f"{arm}/{source}"
-        for path in sorted((settings.inputs / "sources" / arm / source).glob("seed-*/manifest.json")):
-            manifest = read_manifest(path.parent)
-            if manifest is not None:
-                found.setdefault(name, {})[int(manifest["parameters"]["seed"])] = manifest["learned"]
+        for _, manifest in rows_of(settings.inputs / "sources" / arm / source):
+            found.setdefault(name, {})[int(manifest["parameters"]["seed"])] = manifest["learned"]
     return found
 
 
@@ -195,23 +214,26 @@ def _trainings(settings: CompareSettings, cells: list[Cell]) -> dict[_Place, dic
                 ("pre-training", study.domain_task(source)[0], source, settings.inputs / "sources" / arm / source)
             )
     for training, of, source, folder in folders:
-        for path in sorted(folder.glob(f"{'fold-*/' if training == 'fine-tuning' else ''}seed-*/manifest.json")):
-            manifest = read_manifest(path.parent)
-            if manifest is None:
-                continue
+        for place, manifest in rows_of(folder):
             if "common" not in manifest:
-                raise BadInput(f"{path} does not say what it shares; delete {path.parent}, repeat `braintransfer run`")
+                path = place / MANIFEST
+                raise BadInput(f"{path} does not say what it shares; delete {place}, repeat `braintransfer run`")
             facts = manifest["common"] | {"code": manifest["code"]}
             fold = str(manifest["parameters"].get("fold", ""))
             found.setdefault((training, of, fold, int(manifest["parameters"]["seed"])), {})[source] = facts
     return found
 
 
+#: What the gate says of a null check beside its figures, where the check says it.
+_SIZE = ("people", "seeds", "steps", "batch", "spacing")
+
+
 def null_checks(settings: CompareSettings, targets: list[str]) -> dict[str, dict[str, float]]:
     """Target -> what the null check of the very lesions in its store found (`braintransfer prove lesions`), for the gate.
 
     This project's own check counts first, else the book's. A target is missing where there is none, where the lesions were
-    drawn in another way, or where so small a training did not learn them with their contrast either.
+    drawn in another way, or where so small a training did not learn them with their contrast either. lower, upper: the 95 %
+    interval of its difference from the prior map, from the scores beside it.
     """
     own = project_root() / "runs" / "proof" / "lesions" / "null_check.json"
     path = own if own.is_file() else project_root() / "book" / "proof" / "lesions_null_check.json"
@@ -222,7 +244,25 @@ def null_checks(settings: CompareSettings, targets: list[str]) -> dict[str, dict
         check = kept.get(target, {})
         if drawn_by and check.get("drawn_by") == drawn_by and check["can_learn"]:
             found[target] = {name: check[name] for name in ("dice", "prior_map_dice", "artefact_auc")}
+            found[target] |= {name: check[name] for name in _SIZE if name in check}
+            found[target] |= _null_interval(path.with_name("lesions_null_dice.csv"), target)
     return found
+
+
+def _null_interval(path: Path, target: str) -> dict[str, float]:
+    """Limits of the difference from the prior map without contrast, of the source that reached most; empty without scores."""
+    if not path.is_file():
+        return {}
+    scores = pd.read_csv(path)
+    scores = scores[(scores["target"] == target) & (scores["contrast"] == "without")]
+    dice = {what: part.pivot(index="subject", columns="seed", values="dice") for what, part in scores.groupby("what")}
+    prior = dice.pop("prior_map").to_numpy()
+    best = max(dice.values(), key=lambda table: table.to_numpy().mean())
+    apart = paired_difference(best.to_numpy() - prior)
+    if math.isnan(apart.lower):
+        return {}
+    # as this is an input of the comparison, it may not hang on the last bits of a machine
+    return {"lower": round(apart.lower, 4), "upper": round(apart.upper, 4)}
 
 
 def compare(settings: CompareSettings, report: Callable[[str], None] = print) -> Comparison:
@@ -252,6 +292,7 @@ def compare(settings: CompareSettings, report: Callable[[str], None] = print) ->
     folder = settings.folder
     with only_writer(folder):
         alike, breach = fairness(settings, cells)
+        _clear(folder, BASELINE_SCORES if is_done(folder, key) else "")
         write_table(folder / "fairness.csv", alike)
         if breach:
             raise BadInput(f"{breach}; delete both in {settings.inputs} and repeat `braintransfer run` on one machine")
@@ -263,11 +304,11 @@ def compare(settings: CompareSettings, report: Callable[[str], None] = print) ->
         headline = results[results["metric"].isin(study.HEADLINE_METRICS)]
         write_table(settings.run / "results.csv", headline, sort_by=study.KEY_COLUMNS)
         results = tables.read_results(settings.run / "all.csv.gz")
-        facts = _facts(settings, targets)
-        simple = _baselines(settings, targets, folder, key, report)
+        facts = _facts(settings, cells)
+        simple = _baselines(settings, cells, folder / BASELINE_SCORES, report)
         known = learned(settings, cells)
-        real_or_not = {
-            "simulated": facts["simulated"],
+        real_or_not: dict[str, Any] = {
+            "simulated": _simulated(facts),
             "semisynthetic": {t for t, k in facts["kinds"].items() if k == "semi-synthetic"},
             "null_checks": unlearnable,
         }
@@ -280,6 +321,7 @@ def compare(settings: CompareSettings, report: Callable[[str], None] = print) ->
             made["arms"] = made["arms"].assign(learned=_arms_learned(made["arms"], claims.load(rules), known))
         for name, table in made.items():
             write_table(folder / f"{name}.csv", table)
+        write_table(folder / "contrasts_by_fold.csv", claims.differences_by_fold(claims.load(rules), results))
         write_table(folder / "froc.csv", _froc(settings, cells))
         write_table(folder / "learned.csv", _learned_table(known))
         write_table(folder / "skipped.csv", _skipped(settings, cells))
@@ -308,8 +350,8 @@ def _froc(settings: CompareSettings, cells: list[Cell]) -> pd.DataFrame:
     frames = []
     for target, source, arm in cells:
         folder = settings.inputs / "targets" / arm / target / source
-        for path in sorted(folder.glob("fold-*/seed-*/froc.csv")) if arm == "main" else ():
-            frames.append(pd.read_csv(path).assign(target=target, source=source))
+        for place, _ in rows_of(folder) if arm == "main" and target in study.DETECTED else ():
+            frames.append(pd.read_csv(place / "froc.csv").assign(target=target, source=source))
     keys = ["target", "source", "threshold"]
     if not frames:
         return pd.DataFrame(columns=[*keys, "sensitivity", "fp_per_scan"])
@@ -344,23 +386,20 @@ def _arms_learned(arms: pd.DataFrame, rules: claims.Rules, found: dict[str, dict
     return said
 
 
-def _baselines(
-    settings: CompareSettings, targets: list[str], folder: Path, key: str, report: Callable[[str], None]
-) -> pd.DataFrame:
-    """Scores of the four baselines on the test people of every fold that was run, one row a person and metric."""
-    previous = read_manifest(folder)
-    path = folder / "baseline_scores.csv"
+def _baselines(settings: CompareSettings, cells: list[Cell], path: Path, report: Callable[[str], None]) -> pd.DataFrame:
+    """Scores of the four baselines on the test people of every fold that was run, one row a person and metric.
+
+    They stand in `path`; what stands there already is read. n_train is that of the main arm, where it is compared.
+    """
     text = {"target": str, "baseline": str, "subject": str, "metric": str, "class": str}
-    if previous is not None and is_done(folder, key) and path.is_file():
+    if path.is_file():
         return pd.read_csv(path, dtype=text, keep_default_na=False, na_values={"value": [""]})
     rows = []
-    for target in targets:
+    for target in dict.fromkeys(t for t, _, _ in cells):
         store = open_store(settings.inputs / "data" / target)
-        done = [
-            read_manifest(p.parent)
-            for p in (settings.inputs / "targets" / "main" / target).glob("*/fold-*/seed-*/manifest.json")
-        ]
-        used = [m for m in done if m is not None]
+        here = [(source, arm) for t, source, arm in cells if t == target]
+        main = [cell for cell in here if cell[1] == "main"] or here
+        used = [m for s, arm in main for _, m in rows_of(settings.inputs / "targets" / arm / target / s)]
         for fold in sorted({m["parameters"]["fold"] for m in used}):
             n_train = min(m["n_train"] for m in used if m["parameters"]["fold"] == fold)
             for row in baselines.score_baselines(store, target, fold, n_train):
@@ -373,38 +412,60 @@ def _baselines(
     return pd.read_csv(path, dtype=text, keep_default_na=False, na_values={"value": [""]})
 
 
-def _facts(settings: CompareSettings, targets: list[str]) -> dict[str, Any]:
-    """What run.json says about a run: its title, size and what its numbers stand on."""
+def _simulated(facts: dict[str, Any]) -> set[str]:
+    """The targets and sources of `_facts` whose pictures are simulated."""
+    domains = [domain for domain, kind in facts["source_kinds"].items() if kind == "simulated"]
+    sources = {source for source in study.PRETRAINED_HERE if study.domain_task(source)[0] in domains}
+    return sources | {target for target, kind in facts["kinds"].items() if kind == "simulated"}
+
+
+def _facts(settings: CompareSettings, cells: list[Cell]) -> dict[str, Any]:
+    """What run.json says about a run: its title, size and what its numbers stand on.
+
+    kinds: target -> kind of its data; source_kinds: domain -> kind of the pictures behind its encoders (of a replicate's
+    set there is no verdict); simulated: all targets are.
+    """
     try:
         profile = read_profile(settings.profile)
         title, note = profile.title, profile.size_note
     except BadInput:
         title, note = settings.profile, "Run by hand."
-    kinds = {}
-    for target in targets:
+    kinds, source_kinds = {}, {}
+    for target in dict.fromkeys(t for t, _, _ in cells):
         manifest = read_manifest(settings.inputs / "data" / target)
         if manifest is None:
             raise BadInput(f"{settings.inputs / 'data' / target} is not finished; prepare it again")
         kinds[target] = tables.data_kind(manifest["facts"])
+    own = {study.domain_task(source)[0] for arm, source in encoders_of(cells) if study.arm(arm).kind != "replicate"}
+    for domain in sorted(own):
+        manifest = read_manifest(settings.inputs / "data" / domain)
+        if manifest is not None:
+            source_kinds[domain] = tables.data_kind(manifest["facts"])
     return {
-        "profile": settings.profile, "title": title, "size_note": note, "kinds": kinds,
+        "profile": settings.profile, "title": title, "size_note": note, "kinds": kinds, "source_kinds": source_kinds,
         "simulated": all(kind == "simulated" for kind in kinds.values()),
     }  # fmt: skip
+
+
+def _written(folder: Path) -> list[Path]:
+    """The tables and figures of the comparison in `folder`."""
+    kinds = (".csv", ".json", ".svg", ".png")
+    return [p for p in sorted(folder.rglob("*")) if p.is_file() and p.suffix in kinds and p.name != MANIFEST]
+
+
+def _clear(folder: Path, keep: str) -> None:
+    """Take away what an earlier comparison left, which may have had more cells; its manifest first. keep: a file's name."""
+    for path in (folder / MANIFEST, *_written(folder)):
+        if path.name != keep:
+            path.unlink(missing_ok=True)
 
 
 def finish(settings: CompareSettings, found: Comparison) -> Path:
     """Write the manifest of the comparison, after its last figure."""
     shared = ["../results.csv", "../all.csv.gz", "../run.json"]
-    own = [
-        p.relative_to(found.folder).as_posix()
-        for p in sorted(found.folder.rglob("*"))
-        if p.is_file()
-        and p.suffix in (".csv", ".json", ".svg", ".png")
-        and p.name != "manifest.json"
-        and p.name != "error.txt"
-    ]
+    own = [path.relative_to(found.folder).as_posix() for path in _written(found.folder)]
     write_manifest(
         found.folder, stage="compare", key=found.key, parameters=settings.model_dump(), code=found.code, inputs=found.inputs,
         outputs=[*shared, *own], device="cpu", seconds=found.seconds,
     )  # fmt: skip
-    return found.folder / "manifest.json"
+    return found.folder / MANIFEST

@@ -170,6 +170,13 @@ def a_run(root: Path) -> Path:
         "verdict": "illustration: the rule would say inconclusive",
         "gates": {"assay": {"passed": False, "reason": "made up"}},
     }
+    by_fold = [
+        {"claim": "claim1", "target": target, "A": "mri-segmentation", "B": "imagenet", "metric": "dice", "fold": fold,
+         "n": 2, "seeds": 2, "difference": 0.01 - 0.03 * fold}
+        for target, folds in (("stroke", 1), ("ms", 2))
+        for fold in range(folds)
+    ]  # fmt: skip
+    pd.DataFrame(by_fold).to_csv(run / "compare" / "contrasts_by_fold.csv", index=False)
     tenth = {**contrast, "claim": "claim3", "A": "mri-segmentation@size_0.1", "B": "natural-classification"}
     (run / "compare" / "claims.json").write_text(json.dumps([contrast, tenth]))
     illustrated = {**SUMMARY, "verdict": "illustration: the rule would say inconclusive"}

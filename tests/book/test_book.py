@@ -119,6 +119,7 @@ def test_a_run_without_the_cells_of_the_answer_says_so(tmp_path: Path) -> None:
     [
         ("inconclusive", False, "What this run can say", "The rules decide **none of the three claims** from this run: claim 1 is inconclusive"),
         ("not_supported", False, "The answer", "What the rules say: claim 1 is not supported"),
+        ("illustration: the rule would say supported", False, "What this run can say", "claim 1 gets no verdict, as some of its data are simulated"),
         ("illustration: the rule would say supported", True, "What this run can say", "none of the three claims gets a verdict"),
     ],
 )  # fmt: skip
@@ -314,6 +315,12 @@ def test_controls_stand_beside_what_their_question_asks_for(html: Path) -> None:
     assert "from malf MRI · segmentation" in text and "not judged: it did not learn" in text
     assert "not judged: MRI · segmentation did not learn" in text, "nor against random weights"
     assert "Shuffled masks keep the pictures" in text and "contrastive" not in text.lower()
+
+
+def test_a_contrast_is_shown_fold_by_fold_where_there_are_several(html: Path) -> None:
+    text = words_of(html / "results" / "demo" / "claims.html")
+    assert "1 MS lesions MRI · segmentation − ImageNet 0.010 (2 people) −0.020 (2 people)" in text
+    assert "0.010 (2 people) –" not in text, "a target of one fold has nothing to compare"
 
 
 def test_a_source_that_did_not_learn_is_named_on_every_page_that_would_judge_it(tmp_path: Path) -> None:

@@ -68,6 +68,11 @@ def verdict(found: claims.Evaluation, claim: str, target: str = "") -> str:
     return summary["targets"][target]["verdict"] if target else summary["verdict"]
 
 
+def reason(found: claims.Evaluation, claim: str, target: str = "") -> str:
+    (summary,) = [c for c in found.summary if c["claim"] == claim]
+    return str(summary["targets"][target]["reason"] if target else summary["reason"])
+
+
 def contrast(found: claims.Evaluation, claim: str, target: str, b: str) -> dict[str, Any]:
     (row,) = [c for c in found.contrasts if (c["claim"], c["target"], c["B"]) == (claim, target, b)]
     return row
@@ -320,6 +325,25 @@ def test_semisynthetic_targets_need_the_null_check() -> None:
         assert verdict(judged(cells(), semisynthetic=asked, null_checks=check), "claim2", "stroke") == expected
 
 
+def test_the_null_check_says_on_how_many_people_it_stands_and_how_sure_it_is() -> None:
+    bare: dict[str, float] = {"dice": 0.0439, "prior_map_dice": 0.0274, "artefact_auc": 0.5}
+    limits, tested = {"lower": -0.0406, "upper": 0.0738}, {"people": 6, "seeds": 2}
+    plain = "without contrast: Dice 0.044 (prior map 0.027), artefact AUC 0.500"
+    sure = "; difference +0.017 (-0.041 to +0.074), +0.02 allowed"
+    for more, said in (
+        ({}, plain),
+        (tested, f"{plain}; 6 people x 2 seeds"),
+        (limits | tested, f"{plain}{sure}; 6 people x 2 seeds"),
+        (
+            limits | tested | {"steps": 120, "batch": 8, "spacing": 2.0},
+            f"{plain}{sure}; 6 people x 2 seeds, trained 120 x 8 at 2 mm",
+        ),
+    ):
+        found = judged(cells(), semisynthetic=frozenset({"stroke"}), null_checks={"stroke": bare | more})
+        gate = contrast(found, "claim2", "stroke", "mri-segmentation")["gates"]["null_contrast"]
+        assert gate == {"passed": True, "reason": said}
+
+
 def test_a_floor_or_a_ceiling_in_detection_closes_the_lesion_targets() -> None:
     low = {("ms", s, "lesion_sensitivity"): -0.5 for s in study.SOURCES}
     found = judged(cells(low))
@@ -396,6 +420,23 @@ def test_claim_3_needs_a_comparator_that_beats_scratch() -> None:
     found = judged(cells(lame))
     assert verdict(found, "claim3", "ms") == verdict(found, "claim3") == "inconclusive"
     assert verdict(found, "claim3", "stroke") == "supported"
+
+
+def test_claim_3_says_which_of_its_two_conditions_failed() -> None:
+    lame = {("ms", "natural-classification", "dice"): -0.2}
+    found = judged(cells(lame))
+    assert reason(found, "claim3", "ms") == "natural-classification does not beat random weights on ms"
+    assert reason(found, "claim3") == reason(found, "claim3", "ms")
+    # on stroke the interval straddles the margin, so that both have failed somewhere
+    world = cells(lame)
+    key, other = ("size_0.1", "mri-segmentation"), ("main", "natural-classification")
+    near, far = world[*key, "stroke", "dice"], world[*other, "stroke", "dice"]
+    world[*key, "stroke", "dice"] = replace(near, values=near.values - (near.values - far.values).mean() - 0.03)
+    both = judged(world)
+    straddles = "intervals do not clear the margin: natural-classification on stroke"
+    assert reason(both, "claim3", "stroke") == f"1 of 1 {straddles}"
+    assert reason(both, "claim3") == f"1 of 3 {straddles}; {reason(both, 'claim3', 'ms')}"
+    assert verdict(both, "claim3") == verdict(both, "claim3", "ms") == "inconclusive"
 
 
 def test_claim_3_without_its_arm_is_not_run() -> None:
@@ -516,10 +557,65 @@ def test_a_simulated_run_prints_illustrations_and_never_a_verdict() -> None:
     assert choices["verdict"].str.startswith("illustration: the rule would say ").all()
 
 
+ILLUSTRATED = "illustration: the rule would say supported"
+
+
+def test_a_partly_simulated_run_is_an_illustration_where_it_is_simulated() -> None:
+    table, invented = as_table(cells()), {"stroke", "ms"}
+    found = claims.evaluate(RULES, table, learned(), simulated=invented)
+    assert [verdict(found, name) for name in RULES.claims] == [ILLUSTRATED] * 3, "each has a simulated target"
+    assert verdict(found, "claim1", "stroke") == verdict(found, "claim3", "ms") == ILLUSTRATED
+    assert verdict(found, "claim1", "anatomy") == verdict(found, "claim3", "anatomy") == "supported"
+    for row in found.contrasts:
+        assert row["verdict"] == ("supported" if row["target"] == "anatomy" else ILLUSTRATED)
+    choices = claims.robustness(RULES, table, learned(), simulated=invented, margin_factors=(1.0,))
+    plain = choices[~choices["verdict"].str.startswith("illustration")]
+    assert set(plain["target"]) == {"anatomy"} and set(plain["claim"]) == {"claim1", "claim3"}
+
+
+def test_simulated_anatomy_leaves_the_claim_on_lesions_its_verdict() -> None:
+    found = claims.evaluate(RULES, as_table(cells()), learned(), simulated={"anatomy"}, semisynthetic=())
+    assert verdict(found, "claim2") == verdict(found, "claim1", "stroke") == "supported"
+    assert verdict(found, "claim1") == ILLUSTRATED
+    # real lesions still owe the null check
+    owed = claims.evaluate(RULES, as_table(cells()), learned(), simulated={"anatomy"})
+    assert verdict(owed, "claim2") == "inconclusive"
+
+
+def test_a_simulated_source_makes_an_illustration_of_what_it_is_weighed_in() -> None:
+    invented = {source for source in study.PRETRAINED_HERE if source.startswith("natural")}
+    found = claims.evaluate(RULES, as_table(cells()), learned(), simulated=invented, semisynthetic=())
+    assert verdict(found, "claim1") == verdict(found, "claim1", "ms") == verdict(found, "claim3") == ILLUSTRATED
+    assert verdict(found, "claim2") == "supported", "neither ImageNet nor MRI segmentation is simulated"
+    assert contrast(found, "claim1", "ms", "natural-segmentation")["verdict"] == ILLUSTRATED
+    assert contrast(found, "claim1", "ms", "imagenet")["verdict"] == "supported"
+    tenth = claims.evaluate(RULES, as_table(cells()), learned(), simulated={"mri-segmentation"}, semisynthetic=())
+    assert contrast(tenth, "claim3", "ms", "natural-classification")["verdict"] == ILLUSTRATED
+
+
 def test_real_runs_owe_the_null_check_unless_they_say_otherwise() -> None:
     table = as_table(cells())
     owed = claims.evaluate(RULES, table, learned(), simulated=False)
     assert verdict(owed, "claim2") == "inconclusive" and verdict(owed, "claim1", "anatomy") == "supported"
+
+
+def test_each_fold_has_its_own_difference() -> None:
+    table = as_table(cells())
+    table["fold"] = (table["subject"] >= "p10").astype(int)
+    # in the second fold, ImageNet is better on MS; nobody of that fold was tested for stroke from the tenth
+    late, imagenet = table["fold"] == 1, (table["source"] == "imagenet") & (table["metric"] == "dice")
+    table.loc[late & imagenet & (table["target"] == "ms"), "value"] += 0.3
+    found = claims.differences_by_fold(
+        RULES, table[~(late & (table["arm"] == "size_0.1") & (table["target"] == "stroke"))]
+    )
+    assert list(found.columns) == ["claim", "target", "A", "B", "metric", "fold", "n", "seeds", "difference"]
+    assert len(found) == 2 * (18 + 2 + 3) - 1 and set(found["n"]) == {10, 14} and set(found["seeds"]) == {3}
+    moved = found[(found["claim"] == "claim1") & (found["target"] == "ms") & (found["B"] == "imagenet")]
+    assert moved["fold"].tolist() == [0, 1] and moved["difference"].tolist() == pytest.approx([0, -0.3], abs=0.01)
+    whole = claims.evaluate(RULES, table, learned(), simulated=False)
+    estimate = contrast(whole, "claim1", "ms", "imagenet")["estimate"]
+    assert (moved["difference"] * moved["n"]).sum() / 24 == pytest.approx(estimate)
+    assert claims.differences_by_fold(RULES, pd.DataFrame(columns=study.RESULT_COLUMNS)).empty
 
 
 # ------------------------------------------------------------------------------------------------------ robustness

@@ -11,6 +11,7 @@ import pytest
 
 from braintransfer import claims, statistics, study
 from braintransfer.proofs import drawings, worlds
+from braintransfer.settings import read_profile
 
 ROOT = Path(__file__).parents[2]
 RULES = claims.load(ROOT / "notebooks" / "claims.yaml")
@@ -101,6 +102,22 @@ def test_an_interval_that_ignored_the_seeds_would_be_noticed(monkeypatch: pytest
         assert covers(quantity, "stroke", "seeds") < 80
 
 
+def test_folds_make_an_interval_too_short_and_one_fold_most() -> None:
+    covers = {sd: worlds.fold_coverage("reference", "stroke", sd, 400)["95 % covers"] for sd in (0.0, 0.4)}
+    several = worlds.fold_coverage("reference", "ms", 0.4, 400)["95 % covers"]
+    assert float(covers[0.4]) < 87 < float(several) and float(covers[0.0]) > 91
+
+
+def test_the_designs_are_those_of_their_profiles() -> None:
+    for name, design in worlds.DESIGNS.items():
+        profile = read_profile(name)
+        assert design.seeds == len(profile.seeds)
+        assert design.folds == {target: len(of.run_folds) for target, of in profile.targets.items()}
+        for target in study.DETECTED:  # the profiles leave open how many people have anatomy
+            of = profile.targets[target]
+            assert design.people[target] == of.subjects * len(of.run_folds) // of.folds
+
+
 def test_the_same_seed_gives_the_same_worlds_and_another_gives_others() -> None:
     rows = [worlds.coverage_of("difference, bounded", "ms", "mixed", 27, 3, 60, seed) for seed in (0, 0, 1)]
     assert rows[0] == rows[1] != rows[2]
@@ -166,8 +183,18 @@ def test_a_promise_has_room_for_chance_and_none_when_it_is_never() -> None:
     assert worlds.kept(0.0, 0.0, 20) and not worlds.kept(0.05, 0.0, 20)
 
 
+def test_the_worlds_of_the_reference_run_ask_all_questions_at_its_size() -> None:
+    found = worlds.reference_worlds(RULES)
+    assert {w.question for w in found} == {worlds.NOTHING, worlds.MARGIN, worlds.POWER}
+    assert all((w.sizes, w.seeds) == (worlds.REFERENCE.people, 3) for w in found)
+    (world,) = [w for w in found if w.question == worlds.POWER and w.difference == 0 and w.kind == "bounded"]
+    (cells,) = worlds._cells(world, np.random.default_rng(0), 1)
+    assert cells["main", "imagenet", "stroke", "dice"].values.shape == (36, 3)
+
+
 def test_every_world_of_the_study_has_its_own_name_and_stream() -> None:
-    names = [(w.title, w.kind, w.spread, w.seeds) for w in worlds.study_worlds(RULES)]
+    drawn = [*worlds.study_worlds(RULES), *worlds.reference_worlds(RULES)]
+    names = [(w.title, w.kind, w.spread, w.seeds, tuple(w.sizes.values())) for w in drawn]
     assert len(set(names)) == len(names)
     assert {
         **{target: RULES.margin[target][metric] for target, metric in study.HEADLINE.items()},
@@ -201,6 +228,21 @@ def test_the_committed_rules_are_those_of_the_worlds() -> None:
     # what the page says of them
     nothing = table[table["question"] == worlds.NOTHING]
     assert nothing[[f"claim {k} supported" for k in (1, 2, 3)]].to_numpy().max() <= 5
+
+
+def test_the_committed_tables_of_the_reference_run_are_what_the_code_gives() -> None:
+    rules, asked = committed("claims_rules_reference"), worlds.reference_worlds(RULES)
+    rows = rules[["world", "scores", "spread by", "seeds"]].itertuples(index=False, name=None)
+    assert list(rows) == [(w.title, w.kind, w.spread, w.seeds) for w in asked]
+    for row in committed("claims_folds").to_dict("records")[::6]:
+        again = worlds.fold_coverage(row["profile"], row["target"], row["SD of folds"], row["worlds"])
+        assert again["95 % covers"] == pytest.approx(row["95 % covers"], abs=0.1)
+    coverage = committed("claims_coverage_reference")
+    assert set(coverage.loc[coverage["target"] == "stroke", "people"]) == {36} and set(coverage["seeds"]) == {3}
+    planned = committed("claims_coverage")
+    same = planned[(planned["seeds"] == 3) & planned["people"].isin([27, 17])]
+    both = coverage.merge(same, on=["interval of", "target", "people", "seeds", "spread by"])
+    assert len(both) == len(same) and both["95 % covers_x"].to_numpy() == pytest.approx(both["95 % covers_y"], abs=0.1)
 
 
 def test_the_figures_say_their_numbers() -> None:

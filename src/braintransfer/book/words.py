@@ -252,6 +252,24 @@ def contrasts_for_reading(contrasts: list[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def folds_for_reading(frame: pd.DataFrame) -> pd.DataFrame:
+    """The claims' contrasts fold by fold (`claims.differences_by_fold`), a column a fold; targets of one fold stay out."""
+    several = frame[frame.groupby("target")["fold"].transform("nunique") > 1]
+    rows: dict[tuple[str, ...], dict[str, str]] = {}
+    for r in several.to_dict("records"):
+        claim, target, a, b = (str(r[name]) for name in ("claim", "target", "A", "B"))
+        row = rows.setdefault(
+            (claim, target, a, b),
+            {
+                "claim": claim.removeprefix("claim"),
+                "target": tables.TARGET_TITLES[target],
+                "A − B": f"{tables.source_title(a)} − {tables.source_title(b)}",
+            },
+        )
+        row[f"fold {int(r['fold']) + 1}"] = f"{tables.number(float(r['difference']), 3)} ({people_words(int(r['n']))})"
+    return pd.DataFrame(list(rows.values())).fillna("–")
+
+
 #: The gates: their name in a claim's reasons -> how the book calls them, and what each asks.
 GATES = {
     "assay": (
@@ -334,15 +352,22 @@ def decided(run: Run) -> str:
         return ""
     if run.simulated:
         return "The data are simulated, so none of the three claims gets a verdict."
-    said = {
-        v: [c.replace("claim", "") for c, each in found.items() if each == v] for v in dict.fromkeys(found.values())
+    said: dict[str, list[str]] = {}
+    for claim, verdict in found.items():
+        said.setdefault(verdict.partition(":")[0], []).append(claim.replace("claim", ""))
+    verbs = {
+        "illustration": (
+            "gets no verdict, as some of its data are simulated",
+            "get no verdict, as some of their data are simulated",
+        ),
+        "not_run": ("was not run", "were not run"),
     }
-    words = "; ".join(
-        f"claim{'s' if len(names) > 1 else ''} {_listed(names)} {'are' if len(names) > 1 else 'is'} {verdict.replace('_', ' ')}"
-        if verdict != "not_run"
-        else f"claim{'s' if len(names) > 1 else ''} {_listed(names)} {'were' if len(names) > 1 else 'was'} not run"
-        for verdict, names in said.items()
-    )
+    parts = []
+    for verdict, names in said.items():
+        plain = verdict.replace("_", " ")
+        one, many = verbs.get(verdict, (f"is {plain}", f"are {plain}"))
+        parts.append(f"claim {names[0]} {one}" if len(names) == 1 else f"claims {_listed(names)} {many}")
+    words = "; ".join(parts)
     some = set(said) & {"supported", "not_supported"}
     return (
         f"What the rules say: {words}."

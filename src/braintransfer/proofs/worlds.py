@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 import numpy as np
@@ -52,6 +52,23 @@ KINDS = ("normal", "bounded")
 SMALL = "size_0.1/mri-segmentation"
 NAMES = (*study.SOURCES, SMALL)
 DETECTION = "lesion_sensitivity"
+
+
+@dataclass(frozen=True)
+class Design:
+    """What a profile tests: people and folds of each target, and seeds."""
+
+    people: Mapping[str, int]
+    folds: Mapping[str, int]
+    seeds: int
+
+
+DESIGNS = {
+    "open": Design(SIZES, {"stroke": 3, "ms": 3, "anatomy": 4}, SEEDS),
+    # one of two folds of the people with stroke
+    "reference": Design({"stroke": 36, "ms": 27, "anatomy": 17}, {"stroke": 1, "ms": 3, "anatomy": 2}, 3),
+}
+REFERENCE = DESIGNS["reference"]
 
 Row = dict[str, str | int | float]
 Effects = Mapping[tuple[str, str, str], float]  # (target, metric, name) -> true mean above that of scratch
@@ -248,16 +265,54 @@ def _batches(worlds: int, size: int = 250) -> Iterator[int]:
         yield min(size, worlds - start)
 
 
-def coverage_table(worlds: int, seed: int = 0) -> pd.DataFrame:
-    """`coverage_of` for every quantity, target and spread with 5 and with 3 seeds, and for 6 people with 3 seeds."""
+def coverage_table(worlds: int, seed: int = 0, design: Design | None = None) -> pd.DataFrame:
+    """`coverage_of` for every quantity, target and spread with 5 and with 3 seeds, and for 6 people with 3 seeds.
+
+    With `design`: for its people and seeds alone.
+    """
     rows = []
     for quantity, (_, detection, _) in QUANTITIES.items():
         for target, people in SIZES.items():
             if detection and target not in study.DETECTED:
                 continue
-            for n, s in ((people, 5), (people, 3), (6, 3)):
+            sizes = ((people, 5), (people, 3), (6, 3))
+            for n, s in sizes if design is None else ((design.people[target], design.seeds),):
                 rows += [coverage_of(quantity, target, spread, n, s, worlds, seed) for spread in SPREADS]
     return pd.DataFrame(rows)
+
+
+#: SDs of a paired difference where folds matter, in SDs of a person; all of a fold share what its training people did to it.
+FOLD_WORLD = {"SD of people": 1.0, "SD of seeds": 0.4, "SD of the rest": 1.0}
+FOLD_SDS = (0.0, 0.2, 0.4)
+
+
+def fold_coverage(profile: str, target: str, fold_sd: float, worlds: int, seed: int = 0) -> Row:
+    """How often (in percent) the 95 % interval holds the truth where folds move a difference, which no interval knows."""
+    design = DESIGNS[profile]
+    n, folds, s = design.people[target], design.folds[target], design.seeds
+    person, by_seed, rest = FOLD_WORLD.values()
+    rng = study.stream(seed, f"folds {profile} {target} {fold_sd:g}")
+    inside = 0
+    for count in _batches(worlds):
+        d = person * rng.standard_normal((count, n, 1)) + by_seed * rng.standard_normal((count, 1, s))
+        d += rest * rng.standard_normal((count, n, s))
+        d += fold_sd * rng.standard_normal((count, folds, 1))[:, np.arange(n) % folds]
+        found = [mean_interval(table) for table in d]
+        inside += sum(each.lower <= 0 <= each.upper for each in found)
+    row: Row = {"profile": profile, "target": target, "people": n, "folds": folds, "seeds": s, **FOLD_WORLD}
+    return row | {"SD of folds": fold_sd, "worlds": worlds, "95 % covers": _percent(inside / worlds)}
+
+
+def folds_table(worlds: int, seed: int = 0) -> pd.DataFrame:
+    """`fold_coverage` for every profile of `DESIGNS`, target and SD of folds."""
+    return pd.DataFrame(
+        [
+            fold_coverage(profile, target, fold_sd, worlds, seed)
+            for profile in DESIGNS
+            for target in SIZES
+            for fold_sd in FOLD_SDS
+        ]
+    )
 
 
 def error_of(share: float, worlds: int) -> float:
@@ -326,7 +381,8 @@ def _cells(world: World, rng: np.random.Generator, worlds: int) -> Iterator[dict
 def verdicts(rules: claims.Rules, world: World, worlds: int, seed: int = 0) -> dict[tuple[str, str, str], float]:
     """(claim, target or "" for the whole claim, verdict) -> share of `worlds` draws in which `claims.judge` says so."""
     evidence = world.evidence or claims.Evidence(learned(world.seeds))
-    rng = study.stream(seed, f"world {world.title} {world.kind} {world.spread} {world.seeds}")
+    sizes = "" if world.sizes == SIZES else f" {world.sizes}"
+    rng = study.stream(seed, f"world {world.title} {world.kind} {world.spread} {world.seeds}{sizes}")
     count: dict[tuple[str, str, str], int] = {}
     for batch in _batches(worlds):
         for cells in _cells(world, rng, batch):
@@ -491,6 +547,16 @@ def gate_worlds(rules: claims.Rules) -> list[World]:
 def study_worlds(rules: claims.Rules) -> list[World]:
     """The worlds of the proof, with the promise that the rules have to keep in each."""
     return [*null_worlds(), *margin_worlds(rules), *power_worlds(rules), *gate_worlds(rules)]
+
+
+def reference_worlds(rules: claims.Rules) -> list[World]:
+    """The null, margin and power worlds with 5 seeds once more, with the people and seeds of `REFERENCE`, half as often."""
+    planned = [*null_worlds(), *margin_worlds(rules), *power_worlds(rules)]
+    return [
+        replace(world, sizes=REFERENCE.people, seeds=REFERENCE.seeds, weight=world.weight / 2)
+        for world in planned
+        if world.seeds == SEEDS
+    ]
 
 
 def kept(share: float, limit: float, worlds: int) -> bool:
