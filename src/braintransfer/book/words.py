@@ -24,7 +24,7 @@ SIMULATED_SENTENCES = (
     "not which source is best.",
     "All these brains are one brain, bent: anatomy is easier and the MRI sources closer to the targets than in "
     "any hospital.",
-    "Many real MS lesions are nearly as bright as white matter on T1 ({doc}`/proof_simulators`).",
+    "Many real MS lesions are nearly as bright as white matter on T1.",
 )
 SIMULATED_MS = (
     "Simulated MS lesions are large, and clearly darker than white matter. Real ones are mostly smaller and paler."
