@@ -604,12 +604,12 @@ def replicate_data_table(run: Path, results: pd.DataFrame) -> pd.DataFrame:
     """The data of a run's replicates: arm, title, kind, images learned from and held out, groups, classes, licence."""
     learned_from, rows = results.groupby("arm")["n_source"].max(), []
     for folder in sorted((run / "data").glob("replicate_*")):
-        facts = _facts(run, folder.name)
+        facts = _facts(run, folder.name) if folder.name in learned_from else {}
         if facts:
             rows.append(
                 {
                     "arm": set_title(folder.name), "data set": facts.get("title", folder.name), "kind": data_kind(facts),
-                    "images": int(learned_from.get(folder.name, 0)), "held out": facts.get("images_validation", ""),
+                    "images": int(learned_from[folder.name]), "held out": facts.get("images_validation", ""),
                     "groups": facts.get("groups", ""), "group is": facts.get("group_means", ""),
                     "classes": len([name for name in facts.get("classes", ()) if name]), "licence": facts.get("licence", ""),
                 }

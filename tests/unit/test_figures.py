@@ -218,6 +218,18 @@ def test_an_axis_ends_where_scores_do_and_the_caption_says_what_is_cut(results: 
     assert "Bars are cut" not in figures.accuracy_figure(steady, "ms", KINDS).caption
 
 
+def test_a_task_that_no_source_was_trained_on_has_no_empty_panel() -> None:
+    steps = [
+        {"stage": "pretrain", "source": f"{domain}-{task}", "target": "", "seed": 0, "step": k, "loss": 1 / (k + 1)}
+        for domain in study.DOMAINS
+        for task in ("classification", "segmentation")
+        for k in range(4)
+    ]
+    drawing = figures.learning_curves_figure(pd.DataFrame(steps), "pretrain", KINDS)
+    assert [axis.get_title(loc="left") for axis in drawing.figure.axes] == ["classification", "segmentation"]
+    assert all(axis.lines for axis in drawing.figure.axes)
+
+
 def test_a_person_fills_the_picture() -> None:
     image, reference = np.zeros((2, 40, 60), np.uint8)
     image[10:30, 20:40], reference[5, 30] = 200, 1

@@ -19,7 +19,7 @@ from braintransfer.figures.base import (
     seeds_words,
     source_legend,
 )
-from braintransfer.study import SOURCES, TARGETS
+from braintransfer.study import SOURCES, TARGETS, TASKS
 from braintransfer.tables import SOURCE_TITLES, TARGET_TITLES, number
 
 
@@ -64,7 +64,7 @@ def learning_curves_figure(histories: pd.DataFrame, stage: str, kinds: Mapping[s
     groups = (
         [t for t in TARGETS if (part["target"] == t).any()]
         if stage == "finetune"
-        else ["classification", "segmentation", "selfsupervised"]
+        else [t for t in TASKS if part["source"].str.endswith(f"-{t}").any()]
     )
     groups = groups or [""]
     figure, axes = new_figure(6.2, 2.5 * len(groups) + 0.6, rows=len(groups))
