@@ -450,7 +450,7 @@ def what_to_notice(run: Run, target: str) -> str:
     table = run.tables.get("differences")
     pairs = pd.DataFrame(columns=["B", "lower", "upper"]) if table is None else table[table["target"] == target]
     pairs = pairs[~pairs["B"].isin({"scratch"} | gone)] if "mri-segmentation" not in gone else pairs.iloc[:0]
-    said = [unlearned_words(run)]
+    said = []
     if len(own):
         above, below = (
             [tables.SOURCE_TITLES[s] for s in own.loc[sided, "B"]] for sided in (own["upper"] < 0, own["lower"] > 0)
