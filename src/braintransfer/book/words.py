@@ -354,7 +354,7 @@ def decided(run: Run) -> str:
         return "The data are simulated, so none of the three claims gets a verdict."
     said: dict[str, list[str]] = {}
     for claim, verdict in found.items():
-        said.setdefault(verdict.partition(":")[0], []).append(claim.replace("claim", ""))
+        said.setdefault(verdict.partition(":")[0].replace(" ", "_"), []).append(claim.replace("claim", ""))
     verbs = {
         "illustration": (
             "gets no verdict, as some of its data are simulated",
@@ -472,7 +472,13 @@ def what_to_notice(run: Run, target: str) -> str:
             said.append(f"MRI segmentation is compared with one other pre-trained source: {kinds[each[0]]}.")
         else:
             counts = {k: each.count(k) for k in kinds if k in each}
-            parts = [f"for {n if n < len(each) else 'each'} of them {kinds[k]}" for k, n in counts.items()]
+            named = {
+                k: f" ({', '.join(tables.SOURCE_TITLES[b] for b, e in zip(pairs['B'], each, strict=True) if e == k)})"
+                for k in ("higher", "lower")
+            }
+            parts = [
+                f"for {n if n < len(each) else 'each'} of them {kinds[k]}{named.get(k, '')}" for k, n in counts.items()
+            ]
             words = f"MRI segmentation is compared with {len(each)} other pre-trained sources: "
             said.append(f"{words}{'; '.join(parts)}.")
         if {"higher", "lower"} & set(each) and "adjusted_p" in pairs:
