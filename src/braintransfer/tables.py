@@ -395,7 +395,6 @@ def pairs_for_reading(pairs: pd.DataFrame, target: str, unlearned: Collection[st
                 f"difference in {METRIC_TITLES[str(r['metric'])]}": with_interval(r["mean"], r["lower"], r["upper"], 3),
                 "in words": unjudged(gone) if gone else in_words(r["lower"], r["upper"]),
                 "people": r["n"],
-                "seeds": r["seeds"],
             }
         )
     return pd.DataFrame(rows)
