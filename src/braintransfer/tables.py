@@ -371,7 +371,6 @@ def arms_for_reading(arms: pd.DataFrame, target: str) -> pd.DataFrame:
                 if arm_unlearned(r)
                 else in_words(r["difference_lower"], r["difference_upper"]),
                 "people": r["n"],
-                "seeds": r["seeds"],
             }
             for r in part.to_dict("records")
         ]
