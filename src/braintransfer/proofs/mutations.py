@@ -321,7 +321,7 @@ MUTATIONS = (
     ),
     Mutation(
         "statistics", "differences of unpaired seeds", "tables.py",
-        "difference = (ours - theirs)", "difference = (ours - theirs.iloc[:, ::-1].set_axis(theirs.columns, axis=1))",
+        "_complete(ours - theirs)", "_complete(ours - theirs.iloc[:, ::-1].set_axis(theirs.columns, axis=1))",
         ("tables",),
     ),
 )  # fmt: skip
