@@ -346,6 +346,28 @@ def source_has_learned(rule: SourceLearned, task: str, figures: Mapping[str, Any
     return left > right + 1e-12
 
 
+def encoder_name(arm: str, source: str) -> str:
+    """What the encoder is called that an arm fine-tunes: the source's name, before it "<arm>/" where the arm has its own."""
+    own = study.encoder_arm(arm)
+    return source if own == "main" else f"{own}/{source}"
+
+
+#: Arms whose encoders are not meant to learn the task that their source is named after.
+NOT_TO_LEARN = ("shuffled_masks",)
+
+
+def unlearned(rules: Rules, learned: Mapping[str, Mapping[Any, Mapping[str, Any]]]) -> set[str]:
+    """Encoders (`encoder_name`) that did not learn their own task in some seed, though they were meant to. learned: see `Evidence`."""
+    gone = set()
+    for name, seeds in learned.items():
+        arm, _, source = name.rpartition("/")
+        task = study.domain_task(source)[1]
+        said = [source_has_learned(rules.gates.source_learned, task, figures) for figures in seeds.values()]
+        if arm not in NOT_TO_LEARN and False in said:
+            gone.add(name)
+    return gone
+
+
 def _learned(case: _Case, claim: Claim) -> Gate:
     failed, missing, n = [], [], 0
     for side in (claim.A, *claim.B):
@@ -353,7 +375,7 @@ def _learned(case: _Case, claim: Claim) -> Gate:
             continue
         arm = _arm(case, side)
         used = {k for key, cell in case.cells.items() if key[:2] == (arm, side.source) for k in cell.seeds}
-        known = case.evidence.learned.get(side.source if arm == "main" else f"{arm}/{side.source}", {})
+        known = case.evidence.learned.get(encoder_name(arm, side.source), {})
         figures = {int(seed): value for seed, value in known.items()}
         for seed in sorted(used):
             n += 1

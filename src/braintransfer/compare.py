@@ -122,7 +122,7 @@ def learned(settings: CompareSettings, cells: list[Cell]) -> dict[str, dict[int,
     """
     found: dict[str, dict[int, dict[str, Any]]] = {}
     for arm, source in encoders_of(cells):
-        name = source if arm == "main" else f"{arm}/{source}"
+        name = claims.encoder_name(arm, source)
         for _, manifest in rows_of(settings.inputs / "sources" / arm / source):
             found.setdefault(name, {})[int(manifest["parameters"]["seed"])] = manifest["learned"]
     return found
@@ -318,7 +318,9 @@ def compare(settings: CompareSettings, report: Callable[[str], None] = print) ->
         atomic_write_json(settings.run / "run.json", facts)
         made = tables.comparison_tables(results, simple, settings.run)
         if "arms" in made:
-            made["arms"] = made["arms"].assign(learned=_arms_learned(made["arms"], claims.load(rules), known))
+            gone = claims.unlearned(claims.load(rules), known)
+            names = map(claims.encoder_name, made["arms"]["arm"], made["arms"]["source"])
+            made["arms"] = made["arms"].assign(learned=["no" if name in gone else "" for name in names])
         for name, table in made.items():
             write_table(folder / f"{name}.csv", table)
         write_table(folder / "contrasts_by_fold.csv", claims.differences_by_fold(claims.load(rules), results))
@@ -370,20 +372,6 @@ def _learned_table(found: dict[str, dict[int, dict[str, Any]]]) -> pd.DataFrame:
         if isinstance(value, int | float)
     ]
     return pd.DataFrame(rows, columns=["source", "seed", "measure", "value"])
-
-
-def _arms_learned(arms: pd.DataFrame, rules: claims.Rules, found: dict[str, dict[int, dict[str, Any]]]) -> list[str]:
-    """For each row of `tables.arms_table` whether all encoders of that arm learned their own task, by the gate's rule: yes or no.
-
-    Empty where the arm has no encoders of its own, or another task than the source's name says.
-    """
-    said = []
-    for arm, source in zip(arms["arm"], arms["source"], strict=True):
-        task = study.domain_task(source)[1]
-        figures = found.get(f"{arm}/{source}", {}).values()
-        passed = [claims.source_has_learned(rules.gates.source_learned, task, f) for f in figures]
-        said.append("" if not passed or None in passed else "yes" if all(passed) else "no")
-    return said
 
 
 def _baselines(settings: CompareSettings, cells: list[Cell], path: Path, report: Callable[[str], None]) -> pd.DataFrame:

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from braintransfer import figures, overlaps, tables
-from braintransfer.figures.base import people_words, short_title, source_legend
+from braintransfer.figures.base import short_title, source_legend
 from braintransfer.overlaps import COUNTS, RATES, TESTED, TestSet, mean_rates, rates
 from braintransfer.study import CLASSES, DETECTED, HEADLINE, HEADLINE_METRICS, SOURCES, TARGETS
 
@@ -360,7 +360,7 @@ def overlap_figure(table: pd.DataFrame, subject: str = "") -> figures.Drawing:
                 )  # fmt: skip
             n = int(own.loc[own["shown"] == TESTED, "subject"].nunique())
             lesions = int(own.drop_duplicates("scan")["lesions"].sum())
-            who = f"{subject}, {lesions} lesions" if subject else people_words(n)
+            who = f"{subject}, {lesions} lesions" if subject else tables.people_words(n)
             axis.set_title(f"{tables.TARGET_TITLES[target]} ({who})")
             axis.set_ylabel("lesion F1" if subject else "mean lesion F1")
             axis.set_ylim(-0.03, 1.03)

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from braintransfer import statistics
+from braintransfer.claims import encoder_name
 from braintransfer.errors import BadInput
 from braintransfer.provenance import read_manifest
 from braintransfer.study import (
@@ -27,7 +28,6 @@ from braintransfer.study import (
     SOURCES,
     TARGETS,
     TASKS,
-    encoder_arm,
 )
 from braintransfer.study import arm as arm_called
 
@@ -187,6 +187,14 @@ def secondary_table(results: pd.DataFrame, arm: str = "main") -> pd.DataFrame:
     return summarise(results, metrics, arm=arm)
 
 
+def _figures(interval: statistics.Interval) -> dict[str, float]:
+    """The columns of a table that hold an interval."""
+    return {
+        "mean": interval.estimate, "lower": interval.lower, "upper": interval.upper, "n": interval.n_subjects,
+        "seeds": interval.n_seeds,
+    }  # fmt: skip
+
+
 DIFFERENCE_COLUMNS = ("target", "metric", "A", "B", "mean", "lower", "upper", "n", "seeds", "adjusted_p")
 
 
@@ -209,12 +217,8 @@ def difference_table(results: pd.DataFrame, reference: str = "mri-segmentation",
         p_values = [min(2 * min(statistics.p_above(i, 0), statistics.p_below(i, 0)), 1.0) for i in found.values()]
         for (source, interval), p in zip(found.items(), statistics.holm(p_values), strict=True):
             rows.append(
-                {
-                    "target": target, "metric": metric, "A": reference, "B": source, "mean": interval.estimate,
-                    "lower": interval.lower, "upper": interval.upper, "n": interval.n_subjects,
-                    "seeds": interval.n_seeds, "adjusted_p": p,
-                }
-            )  # fmt: skip
+                {"target": target, "metric": metric, "A": reference, "B": source, **_figures(interval), "adjusted_p": p}
+            )
     return pd.DataFrame(rows, columns=list(DIFFERENCE_COLUMNS))
 
 
@@ -259,15 +263,14 @@ def arms_table(results: pd.DataFrame) -> pd.DataFrame:
 
 
 PAIR_COLUMNS = ("question", "A_arm", "A", "B_arm", "B", "target", "metric", "mean", "lower", "upper", "n", "seeds")
-#: What a control is there to ask, where the same source of the main arm is not what answers it: the kind of arm -> the question
-#: and on which side the arm stands ("A": the arm's source minus random weights; "B": each source minus the arm's).
+#: The kind of an arm -> its question, where the same source of the main arm is not what answers it.
 _ASKED = {
-    "scratch_long": ("more than training longer?", "B"),
-    "shuffled_masks": ("does it help only to have seen such pictures?", "A"),
-    "moment_matched": ("does the scale of the weights help, without the features?", "A"),
-    "size": ("do so few pictures help?", "A"),
-    "replicate": ("does the other set help?", "A"),
-    "labels": ("does it help with so few labelled people?", "A"),
+    "scratch_long": "more than training longer?",
+    "shuffled_masks": "does it help only to have seen such pictures?",
+    "moment_matched": "does the scale of the weights help, without the features?",
+    "size": "do so few pictures help?",
+    "replicate": "does the other set help?",
+    "labels": "does it help with so few labelled people?",
 }
 
 
@@ -275,31 +278,29 @@ def pairs_table(results: pd.DataFrame) -> pd.DataFrame:
     """The paired differences that answer what the controls are there to ask, on each target's headline metric.
 
     Columns: PAIR_COLUMNS; A minus B, each in an arm of its own, with its 95 % interval over the people and seeds that both have.
-    Random weights are those of the main arm, or with so many labelled people those of the same arm.
+    A is the arm's source and B random weights: those of the main arm, or with so many labelled people those of the same arm. For
+    random weights that were trained longer, A is each source of the main arm.
     """
     having = set(zip(results["arm"], results["source"], strict=True))
     rows = []
     for name in sorted({arm for arm, _ in having} - {"main"}, key=_arm_order):
-        question, side = _ASKED.get(arm_called(name).kind, ("", ""))
-        if side == "B":
-            pairs = [(("main", source), (name, "scratch")) for source in SOURCES if source != "scratch"]
-        else:
-            plain = name if arm_called(name).kind == "labels" else "main"
-            pairs = [((name, source), (plain, "scratch")) for source in SOURCES if source != "scratch"] if side else []
+        kind = arm_called(name).kind
+        if kind not in _ASKED:
+            continue
+        ours = "main" if kind == "scratch_long" else name
+        theirs = name if kind in ("scratch_long", "labels") else "main"
+        others = [
+            source for source in SOURCES if source != "scratch" and {(ours, source), (theirs, "scratch")} <= having
+        ]
         for target in TARGETS:
             metric = HEADLINE[target]
-            for a, b in pairs:
-                if a in having and b in having:
-                    ours, theirs = (subject_by_seed(results, source, target, metric, arm=arm) for arm, source in (a, b))
-                    interval = _paired(ours, theirs)
-                    if interval is not None:
-                        rows.append(
-                            {
-                                "question": question, "A_arm": a[0], "A": a[1], "B_arm": b[0], "B": b[1],
-                                "target": target, "metric": metric, "mean": interval.estimate, "lower": interval.lower,
-                                "upper": interval.upper, "n": interval.n_subjects, "seeds": interval.n_seeds,
-                            }
-                        )  # fmt: skip
+            plain = subject_by_seed(results, "scratch", target, metric, arm=theirs)
+            for source in others:
+                interval = _paired(subject_by_seed(results, source, target, metric, arm=ours), plain)
+                if interval is not None:
+                    sides = {"A_arm": ours, "A": source, "B_arm": theirs, "B": "scratch"}
+                    of = {"question": _ASKED[kind], **sides, "target": target, "metric": metric}
+                    rows.append({**of, **_figures(interval)})
     return pd.DataFrame(rows, columns=list(PAIR_COLUMNS))
 
 
@@ -343,15 +344,6 @@ def unjudged(sources: Iterable[str]) -> str:
     return f"not judged: {' and '.join(source_title(s) for s in sources)} did not learn"
 
 
-#: Arms whose encoders must learn the task that their source's name says. Shuffled masks, say, are not to be learned.
-JUDGED_ARMS = ("size", "replicate")
-
-
-def arm_unlearned(row: Mapping[str, Any]) -> bool:
-    """Does this row of `arms_table` stand on encoders that did not learn their own task, as they must have to be judged?"""
-    return row.get("learned") == "no" and arm_called(str(row["arm"])).kind in JUDGED_ARMS
-
-
 def arms_for_reading(arms: pd.DataFrame, target: str) -> pd.DataFrame:
     """The controls of a target in words: what was changed, for which source, and how far it moved the score.
 
@@ -368,7 +360,7 @@ def arms_for_reading(arms: pd.DataFrame, target: str) -> pd.DataFrame:
                 metric: with_interval(r["mean"], r["lower"], r["upper"]),
                 "minus the main arm": with_interval(r["difference"], r["difference_lower"], r["difference_upper"], 3),
                 "in words": unjudged(["it"])
-                if arm_unlearned(r)
+                if r.get("learned") == "no"
                 else in_words(r["difference_lower"], r["difference_upper"]),
                 "people": r["n"],
             }
@@ -382,11 +374,7 @@ def pairs_for_reading(pairs: pd.DataFrame, target: str, unlearned: Collection[st
     rows = []
     for r in pairs[pairs["target"] == target].to_dict("records"):
         sides = [(str(r[f"{side}_arm"]), str(r[side])) for side in ("A", "B")]
-        gone = [
-            source
-            for arm, source in sides
-            if (source if encoder_arm(arm) == "main" else f"{arm}/{source}") in unlearned
-        ]
+        gone = [source for arm, source in sides if encoder_name(arm, source) in unlearned]
         rows.append(
             {
                 "question": r["question"],
@@ -510,16 +498,7 @@ def source_data_table(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         raise BadInput(f"source data: unknown source {sorted(unknown)[0]}; allowed: {', '.join(SOURCES)}")
     known.setdefault(
         "scratch",
-        {
-            "data set": "none",
-            "kind": "",
-            "images": 0,
-            "held out": 0,
-            "groups": 0,
-            "group is": "",
-            "classes": 0,
-            "licence": "",
-        },
+        {name: 0 for name in ("images", "held out", "groups", "classes")} | {"data set": "none"},
     )
     known.setdefault(
         "imagenet",
@@ -656,11 +635,19 @@ def showcase_table(showcase: pd.DataFrame) -> pd.DataFrame:
 
 
 # ------------------------------------------------------------------------------------------------------------- wording
+def people_words(n: int) -> str:
+    return f"{n} person" if n == 1 else f"{n} people"
+
+
+def seeds_words(n: int) -> str:
+    return f"{n} seed" if n == 1 else f"{n} seeds"
+
+
 def source_title(name: str) -> str:
     """The title of a source, or of one side of a claim ("mri-segmentation@size_0.1"); another name stays as it is."""
     source, _, share = name.partition("@size_")
     title = SOURCE_TITLES.get(source, source)
-    return f"{title}, {100 * float(share):g} % of the images" if share else title
+    return f"{title}, {arm_title(f'size_{share}')}" if share else title
 
 
 #: What a control is called in figures and tables; `study.ARMS` says what it does.
@@ -678,12 +665,12 @@ ARM_TITLES = {
 
 
 def arm_title(name: str) -> str:
-    """The title of an arm, short: "shuffled masks", "4 people", "10 % of the pictures", "from malf"; "" for the main arm."""
+    """The title of an arm, short: "shuffled masks", "4 people", "10 % of the images", "from malf"; "" for the main arm."""
     known = arm_called(name)
     if known.kind == "labels":
-        return f"{known.number:g} {'person' if known.number == 1 else 'people'}"
+        return people_words(int(known.number))
     if known.kind == "size":
-        return f"{100 * known.number:g} % of the pictures"
+        return f"{100 * known.number:g} % of the images"
     if known.kind == "replicate":
         return f"from {set_title(name.partition('_')[2])}"
     return ARM_TITLES[name]
@@ -747,7 +734,7 @@ def for_reading(summary: pd.DataFrame, target: str) -> pd.DataFrame:
 def differences_for_reading(differences: pd.DataFrame, target: str, unlearned: Collection[str] = ()) -> pd.DataFrame:
     """Paired differences in words: estimate with interval and what can be said from it, also once corrected for their number.
 
-    unlearned: sources (of an arm: "arm/source") whose encoders did not learn their own task, so that nothing can be said.
+    unlearned: encoders that did not learn their own task (`claims.unlearned`), so that nothing can be said.
     """
     part = differences[differences["target"] == target]
     rows = []
@@ -812,22 +799,16 @@ def read_json(path: Path, otherwise: Any) -> Any:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else otherwise
 
 
+_NUMBERS = (
+    "mean", "lower", "upper", "value", "adjusted_p", "hours", "planned_hours", "peak_memory_gb", "seconds"
+)  # fmt: skip
+
+
 def read_table(path: Path) -> pd.DataFrame:
     """A table that `comparison_tables` made: means, limits and values as numbers, text as text (empty is "")."""
     frame = pd.read_csv(path, keep_default_na=False, dtype=str)
     for name in frame.columns:
-        numbers = (
-            "mean",
-            "lower",
-            "upper",
-            "value",
-            "hours",
-            "planned_hours",
-            "peak_memory_gb",
-            "seconds",
-            "adjusted_p",
-        )
-        if name in numbers or name.startswith("difference"):
+        if name in _NUMBERS or name.startswith("difference"):
             frame[name] = pd.to_numeric(frame[name], errors="coerce")
         elif name in ("n", "seeds", "left_out", "n_train", "n_source", "runs", "samples"):
             frame[name] = frame[name].astype(int)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from braintransfer import claims, compare, study, tables
+from braintransfer import claims, study, tables
 from braintransfer.errors import BadInput
 from braintransfer.provenance import project_root, write_manifest
 
@@ -183,7 +183,7 @@ def test_a_replicate_that_did_not_learn_is_not_judged_and_its_pictures_are_count
         made_up_results({("mri-segmentation", "stroke"): noise - 0.05}, arm=name).assign(n_source=n)
         for name, n in (("shuffled_masks", 2000), ("replicate_good", 1540), ("replicate_bad", 577))
     ]
-    table = tables.arms_table(pd.concat([main, *arms])).assign(learned=["no", "no", "yes"])
+    table = tables.arms_table(pd.concat([main, *arms])).assign(learned=["", "no", ""])
     assert table["arm"].tolist() == ["shuffled_masks", "replicate_bad", "replicate_good"]
     shown = tables.arms_for_reading(table, "stroke")
     assert shown["in words"].tolist() == ["lower", tables.unjudged(["it"]), "lower"]
@@ -259,11 +259,15 @@ def test_a_control_is_held_against_what_its_question_asks_for(noise: np.ndarray)
 
 def test_whether_an_arm_learned_is_said_by_the_rule_of_the_gate() -> None:
     rules = claims.load(project_root() / "notebooks" / "claims.yaml")
-    rows = [("size_0.1", "mri-segmentation"), ("replicate_x", "mri-segmentation"), ("scratch_long", "scratch")]
-    arms = pd.DataFrame(rows, columns=["arm", "source"])
     good, bad = {"dice": 0.6, "all_foreground": 0.3}, {"dice": 0.4, "all_foreground": 0.31}
     found = {"size_0.1/mri-segmentation": {0: good}, "replicate_x/mri-segmentation": {0: good, 1: bad}}
-    assert compare._arms_learned(arms, rules, found) == ["yes", "no", ""]
+    assert claims.unlearned(rules, found) == {"replicate_x/mri-segmentation"}
+    found |= {"mri-segmentation": {0: bad}, "shuffled_masks/mri-segmentation": {0: bad}}
+    gone = claims.unlearned(rules, found)
+    assert gone == {"mri-segmentation", "replicate_x/mri-segmentation"}, "shuffled masks are not there to be learned"
+    arms = ("main", "labels_2", "scratch_long", "size_0.1", "replicate_x", "shuffled_masks")
+    names = [claims.encoder_name(arm, "scratch" if arm == "scratch_long" else "mri-segmentation") for arm in arms]
+    assert [name in gone for name in names] == [True, True, False, False, True, False]
 
 
 def test_the_data_of_replicates_stand_in_a_table_of_their_own(tmp_path: Path) -> None:

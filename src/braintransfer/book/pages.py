@@ -27,7 +27,7 @@ from braintransfer.book.runs import GROUPS, Run, StagePage
 from braintransfer.figures import background
 from braintransfer.proofs import drawings as proof_drawings
 from braintransfer.reference import MANIFESTS, packed
-from braintransfer.study import DETECTED, DOMAINS, HEADLINE, SOURCES, TARGETS
+from braintransfer.study import DETECTED, DOMAINS, HEADLINE, SOURCES, TARGETS, arm
 from braintransfer.untrusted import as_markdown
 
 RESULT_PAGES = (
@@ -220,7 +220,7 @@ class PageMaker:
             heading=words.heading,
             decided=words.decided,
             what_to_notice=words.what_to_notice,
-            unlearned=words.unlearned_words,
+            unlearned_words=words.unlearned_words,
             proof_table=self.proof_table,
             cell=self.kept.cell,
             column=self.kept.column,
@@ -290,6 +290,7 @@ class PageMaker:
             "arms_frame": tables.arms_for_reading,
             "pairs_frame": partial(tables.pairs_for_reading, unlearned=gone),
             "arms_missing": words.arms_missing(run),
+            "arm_kinds": set() if run.results is None else {arm(name).kind for name in run.results["arm"].unique()},
             "cost_frame": tables.cost_for_reading,
             "split_frame": tables.split_for_reading,
             "everything_else": cost.ELSE,

@@ -46,8 +46,7 @@ class StagePage:
     @property
     def title(self) -> str:
         parts = [p for p in self.folder.parts[1:] if p != "main"]
-        arm = self.folder.parts[1] if self.group in ("targets", "sources") and len(self.folder.parts) > 2 else "main"
-        of_arm = f", {tables.arm_title(arm)}" if arm != "main" else ""
+        of_arm = "".join(f", {tables.arm_title(p)}" for p in parts[: {"targets": -2, "sources": -1}.get(self.group, 0)])
         if self.group == "targets" and len(parts) >= 2:
             target, source = parts[-2:]
             return f"{tables.TARGET_TITLES.get(target, target)} from {tables.SOURCE_TITLES.get(source, source)}{of_arm}"

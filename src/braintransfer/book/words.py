@@ -11,10 +11,10 @@ import pandas as pd
 from braintransfer import claims, figures, overlaps, tables
 from braintransfer.book.runs import Run
 from braintransfer.errors import BadInput
-from braintransfer.figures.base import people_words, seeds_words
 from braintransfer.provenance import project_root
 from braintransfer.settings import read_profile
-from braintransfer.study import HEADLINE, SOURCES, TARGETS, domain_task
+from braintransfer.study import HEADLINE, SOURCES, TARGETS
+from braintransfer.tables import people_words, seeds_words
 from braintransfer.untrusted import as_markdown
 
 #: What stands beside every simulated result (and what the demo must say about its MS lesions).
@@ -195,18 +195,14 @@ def learned_for_reading(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def unlearned(run: Run) -> set[str]:
-    """Sources, and "arm/source" of other arms, one of whose encoders did not learn its own task, by the gate's rule."""
+    """Encoders of a run that did not learn their own task (`claims.unlearned`)."""
     frame = run.tables.get("learned")
     if frame is None:
         return set()
-    rule = claims.load(project_root() / "notebooks" / "claims.yaml").gates.source_learned
-    found = set()
-    for (name, _), part in frame.groupby(["source", "seed"]):
-        figures = dict(zip(part["measure"], part["value"], strict=True))
-        task = domain_task(str(name).rpartition("/")[2])[1]
-        if claims.source_has_learned(rule, task, figures) is False:
-            found.add(str(name))
-    return found
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for (name, seed), part in frame.groupby(["source", "seed"]):
+        found.setdefault(name, {})[seed] = dict(zip(part["measure"], part["value"], strict=True))
+    return claims.unlearned(claims.load(project_root() / "notebooks" / "claims.yaml"), found)
 
 
 def unlearned_words(run: Run) -> str:

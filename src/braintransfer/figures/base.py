@@ -145,14 +145,6 @@ def marker(source: str) -> str:
     return MARKERS.get(source, MARKERS.get(source.partition("-")[2], "o"))
 
 
-def people_words(n: int) -> str:
-    return f"{n} person" if n == 1 else f"{n} people"
-
-
-def seeds_words(n: int) -> str:
-    return f"{n} seed" if n == 1 else f"{n} seeds"
-
-
 def kind_words(kinds: Mapping[str, str], target: str) -> str:
     return KIND_TITLES.get(kinds.get(target, ""), kinds.get(target, "")) or "Kind of data not stated"
 

@@ -19,14 +19,12 @@ from braintransfer.figures.base import (
     marker,
     mean_and_interval,
     new_figure,
-    people_words,
     rows_of_target,
-    seeds_words,
     short_title,
     source_legend,
 )
 from braintransfer.study import HEADLINE, SOURCES, TARGETS
-from braintransfer.tables import METRIC_TITLES, SOURCE_TITLES, TARGET_TITLES, number
+from braintransfer.tables import METRIC_TITLES, SOURCE_TITLES, TARGET_TITLES, number, people_words, seeds_words
 
 #: One colour a kind of effect; none of them stands for a source.
 EFFECT_COLOURS = {"domain": "#009e73", "task": "#cc79a7", "interaction": "#8f6bb3"}
@@ -50,6 +48,12 @@ def _finish(axis: Any, labels: list[str], words: str) -> None:
     axis.set_xlabel(words)
 
 
+def _at_most(table: pd.DataFrame) -> str:
+    """ "at most 36 people and 3 seeds", from the columns n and seeds of a table."""
+    n, seeds = (int(table[name].max()) if len(table) else 0 for name in ("n", "seeds"))
+    return f"at most {people_words(n)} and {seeds_words(seeds)}"
+
+
 def arms_figure(arms: pd.DataFrame, target: str, kinds: Mapping[str, str]) -> Drawing:
     """One row a control and source: arm minus main arm on the headline metric, with the interval of the difference.
 
@@ -66,7 +70,7 @@ def arms_figure(arms: pd.DataFrame, target: str, kinds: Mapping[str, str]) -> Dr
         for place, row in enumerate(rows):
             source = str(row["source"])
             names = ("difference", "difference_lower", "difference_upper")
-            gone = tables.arm_unlearned(row)
+            gone = row.get("learned") == "no"
             _forest(axis, place, row, names, color=COLOURS[source], marker=marker(source), hollow=gone)
             labels.append(f"{tables.arm_title(str(row['arm']))} · {short_title(source)}")
             mean, low, high = (float(row[name]) for name in names)
@@ -74,16 +78,11 @@ def arms_figure(arms: pd.DataFrame, target: str, kinds: Mapping[str, str]) -> Dr
             spoken.append(f"{labels[-1]}: {said}{' (not judged)' if gone else ''}")
         _finish(axis, labels, f"difference in {METRIC_TITLES[metric]}, control minus main arm")
         axis.set_title(TARGET_TITLES[target])
-    n, seeds = (int(part[name].max()) if len(part) else 0 for name in ("n", "seeds"))
-    hollow = (
-        " Hollow: not judged, as its encoders did not learn their own task."
-        if any(map(tables.arm_unlearned, rows))
-        else ""
-    )
+    hollow = any(row.get("learned") == "no" for row in rows)
     caption = (
         f"Controls on {TARGET_TITLES[target].lower()}. {kind_words(kinds, target)}. Mark and bar: mean difference from the same "
-        f"source in the main arm and its 95 % interval over people and seeds (at most {people_words(n)}, {seeds_words(seeds)}). Left of "
-        f"zero the control is lower.{hollow}"
+        f"source in the main arm and its 95 % interval over {_at_most(part)}. Left of zero the control is lower."
+        f"{' Hollow: not judged, as its encoders did not learn their own task.' if hollow else ''}"
     )
     return Drawing(figure, caption, f"Differences with intervals. {'; '.join(spoken)}.", part)
 
@@ -118,12 +117,6 @@ def factorial_figure(factorial: pd.DataFrame, kinds: Mapping[str, str]) -> Drawi
         "covers that choice."
     )
     return Drawing(figure, caption, f"{'; '.join(spoken)}.", factorial)
-
-
-def _at_most(table: pd.DataFrame) -> str:
-    """ "at most 36 people and 3 seeds", from the columns n and seeds of a table."""
-    n, seeds = (int(table[name].max()) if len(table) else 0 for name in ("n", "seeds"))
-    return f"at most {people_words(n)} and {seeds_words(seeds)}"
 
 
 def labels_figure(results: pd.DataFrame, kinds: Mapping[str, str]) -> Drawing:

@@ -16,11 +16,10 @@ from braintransfer.figures.base import (
     kind_words,
     marker,
     new_figure,
-    seeds_words,
     source_legend,
 )
 from braintransfer.study import SOURCES, TARGETS, TASKS
-from braintransfer.tables import SOURCE_TITLES, TARGET_TITLES, number
+from braintransfer.tables import SOURCE_TITLES, TARGET_TITLES, number, seeds_words
 
 
 def read_histories(run: Path, arm: str = "main") -> pd.DataFrame:

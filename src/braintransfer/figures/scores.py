@@ -22,14 +22,12 @@ from braintransfer.figures.base import (
     marker,
     mean_and_interval,
     new_figure,
-    people_words,
     rows_of_target,
-    seeds_words,
     short_title,
     source_legend,
 )
 from braintransfer.study import HEADLINE, SOURCES, TARGETS
-from braintransfer.tables import METRIC_TITLES, SOURCE_TITLES, TARGET_TITLES, number
+from braintransfer.tables import METRIC_TITLES, SOURCE_TITLES, TARGET_TITLES, number, people_words, seeds_words
 
 
 # ------------------------------------------------------------------------------------------- accuracy, source by source
