@@ -16,10 +16,11 @@ from urllib.parse import unquote
 import pytest
 import yaml
 from browser import Chromium
-from made_up import ROOT, a_project
+from made_up import ROOT, a_project, a_run
 
 from braintransfer import book, cost, tables
-from braintransfer.book import javascript, origins, pdf
+from braintransfer.book import javascript, origins, pages, pdf
+from braintransfer.book.runs import StagePage, read_run
 from braintransfer.errors import BadInput
 from braintransfer.provenance import read_manifest
 
@@ -274,6 +275,26 @@ def test_every_figure_and_every_table_of_results_can_be_taken_away(html: Path) -
         tables_here = len(re.findall(r'<table class="[^"]*wide', text)) - len(re.findall(r"part [2-9]\d* of", text))
         assert len(re.findall(r'href="[^"]+\.csv"', text)) >= tables_here, page
     assert list((html / "_downloads").rglob("results.csv"))
+
+
+def test_every_figure_of_a_run_leads_to_where_its_numbers_come_from(html: Path) -> None:
+    seen = 0
+    for page in (html / "results" / "demo").glob("*.html"):
+        for caption in re.findall(r"<figcaption>(.*?)</figcaption>", page.read_text(encoding="utf-8"), re.S):
+            made = re.search(r'Made from <a [^>]*href="([^"#]+)"', caption)
+            assert made and (page.parent / made[1]).is_file(), (page, caption)
+            seen += 1
+    assert seen > 12
+
+
+def test_a_figure_leads_to_its_own_stage_where_the_book_shows_it(tmp_path: Path) -> None:
+    run = read_run(a_run(a_project(tmp_path)), reference=False)
+    run.stages[:] = [StagePage(run.folder / f / "x.ipynb", Path(f), {}) for f in ("data/ms", "audit", "compare")]
+    assert pages._made_from(run, "montage_ms") == "Made from {doc}`this stage </stages/demo/data/ms>`."
+    assert pages._made_from(run, "pairs") == "Made from {doc}`this stage </stages/demo/audit/x>`."
+    for figure in ("overview", "accuracy_ms", "ranking"):
+        assert pages._made_from(run, figure) == "Made from {doc}`this stage </stages/demo/compare/x>`."
+    assert "provenance" in pages._made_from(run, "montage_stroke"), "no stage of these scans is shown"
 
 
 def test_no_picture_shows_tex_as_text(html: Path) -> None:

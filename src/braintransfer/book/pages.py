@@ -83,9 +83,9 @@ def _links(drawn: Mapping[str, str], place: str) -> str:
     return f"[Get it as {links}.]{{.on-screen}}"
 
 
-def turn_block(name: str, still: Mapping[str, str] | None, label: str, caption: str) -> str:
-    """The directive of turn/`name`.html; still: the picture that stands in for it, as `figure_block` takes it."""
-    links = f" {_links(still, 'figures')}" if still else ""
+def turn_block(name: str, still: Mapping[str, str] | None, label: str, caption: str, made: str = "") -> str:
+    """The directive of turn/`name`.html; still: the picture that stands in for it, as `figure_block` takes it; made: from which stages."""
+    links = (f" {made}" if made else "") + (f" {_links(still, 'figures')}" if still else "")
     shown = f":still: figures/{still['file']}\n:alt: {words.unbroken(still['alt'])}\n" if still else ""
     return f":::{{turn}} turn/{name}.html\n:name: fig-{label}\n{shown}\n{words.one_line(caption)}{links}\n:::\n"
 
@@ -260,12 +260,7 @@ class PageMaker:
         here = self.source / "results" / run.slug
         for name in _draw(run, here / "figures"):
             run.drawn[name] = _describe(here / "figures", name)
-            stage = _stage_of(run, name)
-            if stage is not None:
-                link = f"/stages/{run.slug}/{stage.group}/{stage.page}"
-                run.drawn[name]["made"] = f"Made from {{doc}}`this stage <{link}>`."
-            elif run.results is not None and _worth_a_page(run, "provenance"):
-                run.drawn[name]["made"] = f"Made from {{doc}}`these stages </results/{run.slug}/provenance>`."
+            run.drawn[name]["made"] = _made_from(run, name)
         if run.results is not None:
             (here / "tables").mkdir(parents=True, exist_ok=True)
             shutil.copyfile(run.folder / "results.csv", here / "tables" / "results.csv")
@@ -275,7 +270,9 @@ class PageMaker:
             "run": run,
             "pages": pages,
             "turned": turned,
-            "turn": lambda name, still, caption: turn_block(name, run.drawn.get(still), f"{run.slug}-{name}", caption),
+            "turn": lambda name, still, caption: turn_block(
+                name, run.drawn.get(still), f"{run.slug}-{name}", caption, _made_from(run, name)
+            ),
             "figure": lambda name, width="100%": (
                 figure_block(run.drawn[name], f"{run.slug}-{name.replace('_', '-')}", width=width)
                 if name in run.drawn
@@ -525,6 +522,16 @@ def _stage_of(run: Run, figure: str) -> StagePage | None:
     folder = Path("data", figure.removeprefix("montage_")) if figure.startswith("montage_") else Path("compare")
     folder = Path("audit") if figure == "pairs" else folder
     return next((s for s in run.stages if s.folder == folder), None)
+
+
+def _made_from(run: Run, figure: str) -> str:
+    """The sentence that leads from a figure to the stage that its numbers come from; "" where the book has neither it nor its trail."""
+    stage = _stage_of(run, figure)
+    if stage is not None:
+        return f"Made from {{doc}}`this stage </stages/{run.slug}/{stage.group}/{stage.page}>`."
+    if run.results is not None and _worth_a_page(run, "provenance"):
+        return f"Made from {{doc}}`these stages </results/{run.slug}/provenance>`."
+    return ""
 
 
 def _montage(run: Run, dataset: str, n: int = 12) -> figures.Drawing | None:

@@ -124,7 +124,7 @@ def comparison_figures(
         if target in DETECTED and {"lesion_sensitivity", "fp_per_scan"} <= metrics:
             plan[f"detection_{target}"] = partial(detection_figure, main, target, kinds)
         if froc is not None and (froc["target"] == target).any():
-            plan[f"froc_{target}"] = partial(froc_figure, froc, target, kinds)
+            plan[f"froc_{target}"] = partial(froc_figure, froc, main, target, kinds)
         having = (examples or {}).get(target, {})
         for which, subject in choose_examples(main, target, _people_in(having)).items():
             place = f"nearest to the {EXAMPLE_RULE[which]}th percentile of the mean over all sources"

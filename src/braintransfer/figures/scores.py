@@ -137,6 +137,17 @@ def _sizes(rows: Mapping[str, Mapping[str, Any]]) -> str:
     return f"{people_words(people)} tested, {seeds_words(seeds)}"
 
 
+def _sized(target: str, kinds: Mapping[str, str], sizes: str) -> str:
+    """ "stroke lesions: 36 people tested, 3 seeds (semi-synthetic)", one part of a caption over several targets."""
+    words = kind_words(kinds, target)
+    return f"{tables.TARGET_WORDS[target]}: {sizes} ({words[:1].lower()}{words[1:]})"
+
+
+def _sentence(parts: Sequence[str]) -> str:
+    said = "; ".join(parts)
+    return said[:1].upper() + said[1:]
+
+
 def accuracy_figure(
     results: pd.DataFrame,
     target: str,
@@ -190,10 +201,7 @@ def overview_figure(results: pd.DataFrame, kinds: Mapping[str, str], baselines: 
             alts.append(f"{TARGET_TITLES[target]}, {METRIC_TITLES[metric]}: {_spoken(rows)}.")
             drawn.append(_drawn(rows, target, metric))
             cut = cut or _cut(rows, metric)
-            sizes.append(
-                f"{tables.TARGET_WORDS[target]}: {_sizes(rows)} "
-                f"({kind_words(kinds, target)[0].lower()}{kind_words(kinds, target)[1:]})"
-            )
+            sizes.append(_sized(target, kinds, _sizes(rows)))
     lines = (
         " Vertical lines: what needs no network, marking where lesions or tissue usually are (dotted) or what is darker or brighter "
         "than one limit (dash-dotted), and the best score that the grid of the pictures allows (dashed)."
@@ -201,8 +209,6 @@ def overview_figure(results: pd.DataFrame, kinds: Mapping[str, str], baselines: 
         else ""
     )
     words = [tables.TARGET_WORDS[t] for t in present] or ["nothing"]
-    sentence = "; ".join(sizes)
-    sentence = sentence[:1].upper() + sentence[1:]
     panels = " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
     caption = (
         f"How well one and the same network outlines {panels}, one panel each, after starting from different sources, one a row: "
@@ -211,7 +217,7 @@ def overview_figure(results: pd.DataFrame, kinds: Mapping[str, str], baselines: 
         "(self-supervised). Further right is better: a score (Dice, or mIoU for tissue) is 0 where the outline shares nothing with "
         "the one that it should be, and 1 where both are equal. Small points: one test person each, the mean over seeds, which are "
         "repetitions with other random numbers. Large mark and bar: the mean, and its 95 % interval, a range made to hold the true "
-        f"mean in 95 of 100 such studies.{cut} {sentence}. Orange: natural pictures; blue: MRI.{lines}"
+        f"mean in 95 of 100 such studies.{cut} {_sentence(sizes)}. Orange: natural pictures; blue: MRI.{lines}"
     )
     data = pd.concat(drawn, ignore_index=True) if drawn else None
     return Drawing(figure, caption, "Mean and 95 % interval by source. " + " ".join(alts), data)
@@ -242,11 +248,14 @@ def detection_figure(results: pd.DataFrame, target: str, kinds: Mapping[str, str
     return Drawing(figure, caption, alt, pd.concat(drawn, ignore_index=True))
 
 
-def froc_figure(froc: pd.DataFrame, target: str, kinds: Mapping[str, str]) -> Drawing:
+def froc_figure(froc: pd.DataFrame, results: pd.DataFrame, target: str, kinds: Mapping[str, str]) -> Drawing:
     """Sensitivity against false positives a scan as the threshold moves.
 
-    froc: columns target, source, threshold, sensitivity, fp_per_scan (means over subjects and seeds).
+    froc: columns target, source, threshold, sensitivity, fp_per_scan (means over subjects and seeds). results: long form,
+    which tells how many people and seeds these are means of.
     """
+    metric = "lesion_sensitivity"
+    sizes = _sizes(rows_of_target(tables.summarise(results, [metric], targets=[target]), target, metric))
     figure, axes = new_figure(6.2, 4.6)
     axis = axes[0, 0]
     part = froc[froc["target"] == target]
@@ -272,7 +281,7 @@ def froc_figure(froc: pd.DataFrame, target: str, kinds: Mapping[str, str]) -> Dr
         figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9)
     caption = (
         f"{TARGET_TITLES[target]}: lesion sensitivity against false positives a scan (FROC). "
-        f"{kind_words(kinds, target)}. Each mark is one "
+        f"{kind_words(kinds, target)}; {sizes}. Each mark is one "
         "probability threshold; means over people and seeds. The study's own threshold is .5."
     )
     return Drawing(
@@ -290,10 +299,11 @@ def samples_figure(results: pd.DataFrame, kinds: Mapping[str, str]) -> Drawing:
     figure, axes = new_figure(6.2, 2.6 * max(len(present), 1) + 0.6, rows=max(len(present), 1))
     sizes = sorted({int(n) for n in kept["n_source"] if n > 0})
     zero = (sizes[0] if sizes else 10) / 4
-    spoken, drawn = [], []
+    spoken, drawn, sizes_of = [], [], []
     with matplotlib.rc_context(STYLE):
         for axis, target in zip(axes[:, 0], present, strict=False):
             metric = HEADLINE[target]
+            tested: dict[str, dict[str, Any]] = {}
             for source in SOURCES:
                 cell = kept[(kept["source"] == source) & (kept["target"] == target)]
                 points = []
@@ -303,6 +313,7 @@ def samples_figure(results: pd.DataFrame, kinds: Mapping[str, str]) -> Drawing:
                     ).get(source)
                     if row and math.isfinite(row["mean"]):
                         points.append((int(n_source), row))
+                        tested[f"{source}, {n_source}"] = row
                 for step, (n_source, row) in enumerate(sorted(points, key=lambda p: p[0])):
                     # sources with equal sizes are moved apart by a few per cent so that none hides another
                     place = (n_source or zero) * 1.09 ** (
@@ -330,14 +341,14 @@ def samples_figure(results: pd.DataFrame, kinds: Mapping[str, str]) -> Drawing:
                     )
                     cell_of = {"target": target, "metric": metric, "source": source, "images": n_source}
                     drawn.append(cell_of | mean_and_interval(row))
+            sizes_of.append(_sized(target, kinds, _sizes(tested)))
             axis.set_title(f"{TARGET_TITLES[target]} ({METRIC_TITLES[metric]})")
             ticks = [zero, *[10**e for e in range(1, 8) if zero < 10**e <= 2e6]]
             count_axis(axis, ticks, ["0", *[f"{t:,}" for t in ticks[1:]]])
         axes[-1, 0].set_xlabel("unique pre-training images (logarithmic)")
         source_legend(figure, axes)
-    where = "; ".join(dict.fromkeys(kind_words(kinds, t) for t in present))
     caption = (
-        f"Accuracy against the number of unique pre-training images. {where}. Mark and bar: mean and its 95 % interval over people and "
+        f"Accuracy against the number of unique pre-training images. {_sentence(sizes_of)}. Mark and bar: mean and its 95 % interval over people and "
         "seeds. Sources of equal size are drawn side by side. The axis is logarithmic; random weights stand at 0. "
         "ImageNet differs from the others in much besides its size."
     )
@@ -375,7 +386,15 @@ def claims_figure(contrasts: Sequence[Mapping[str, Any]], kinds: Mapping[str, st
             axis.tick_params(axis="x", labelsize=9.5)
             axis.set_ylim(len(part) - 0.4, -0.6)
             axis.grid(axis="y", visible=False)
-    where = "; ".join(dict.fromkeys(kind_words(kinds, str(c["target"])) for c in rows if str(c["target"]) in kinds))
+    where = _sentence(
+        [
+            _sized(
+                t, kinds, _sizes({str(k): {"n": c["n_subjects"], "seeds": c["n_seeds"]} for k, c in enumerate(part)})
+            )
+            for t in TARGETS
+            if (part := [c for c in rows if c["target"] == t])
+        ]
+    )
     caption = (
         "Every contrast of the three claims: the source in the title minus the one in the row, in the metric of the target, with "
         "its interval (95 %; claim 2: 90 %). Each panel has its own scale. "
