@@ -219,9 +219,14 @@ def test_verify_walks_every_link(tiny: Path, project: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def undisturbed(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the whole run's stages of two cells, for tests that change things; only the comparison is made anew."""
     folder = make_project(tmp_path_factory.mktemp("undisturbed"))
-    done = door(folder, "run", "--profile", "tiny", "--jobs", "2", "--only", FEW)
+    copy = folder / "runs" / "tiny"
+    for part in ("data", "audit", "targets/main/stroke/scratch", "targets/main/stroke/mri-segmentation"):
+        shutil.copytree(tiny / part, copy / part)
+    shutil.copytree(tiny / "sources" / "main" / "mri-segmentation", copy / "sources" / "main" / "mri-segmentation")
+    done = door(folder, "run", "--profile", "tiny", "--only", FEW)
     assert done.returncode == 0, done.stderr
     return folder
 

@@ -80,7 +80,7 @@ def arms_figure(arms: pd.DataFrame, target: str, kinds: Mapping[str, str]) -> Dr
         axis.set_title(TARGET_TITLES[target])
     hollow = any(row.get("learned") == "no" for row in rows)
     caption = (
-        f"Controls on {TARGET_TITLES[target].lower()}. {kind_words(kinds, target)}. Mark and bar: mean difference from the same "
+        f"Controls on {tables.TARGET_WORDS[target]}. {kind_words(kinds, target)}. Mark and bar: mean difference from the same "
         f"source in the main arm and its 95 % interval over {_at_most(part)}. Left of zero the control is lower."
         f"{' Hollow: not judged, as its encoders did not learn their own task.' if hollow else ''}"
     )
