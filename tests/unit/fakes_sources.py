@@ -334,7 +334,7 @@ SOURCES = {
     "brats2023": Fake(brats2023, frozenset({f"BraTS-GLI-{k:05d}" for k in (0, 2, 5)}), 32, SHOWS, True),
     # turned as the others are; with fifty times their voxels it is turned in no test
     "malf_source": Fake(
-        malf_source, frozenset({"OAS1_0061", "OAS1_0083", "OAS1_0101"}), 270, frozenset({""}), True, axes=False
+        malf_source, frozenset({"OAS1_0061", "OAS1_0083", "OAS1_0101"}), 216, frozenset({""}), True, axes=False
     ),
     "neurite_oasis": Fake(neurite_oasis, frozenset({f"OAS1_{k:04d}" for k in (1, 2, 5)}), 24, frozenset({""}), True),
     "neurite_oasis_2d": Fake(
