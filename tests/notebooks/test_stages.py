@@ -181,6 +181,19 @@ def test_progress_says_which_stage_how_many_are_left_and_how_long(tiny: Path, pr
     assert "all done after" in lines
 
 
+def test_the_engine_never_works_on_more_than_it_may(tmp_path: Path) -> None:
+    """Snakemake 9.10 to 9.16 count a stage that is ready alone as none: here they would start two at a time with one core."""
+    (tmp_path / "Snakefile").write_text(
+        'rule all:\n    input: "1", "2", "3"\n'
+        'rule first:\n    output: "0"\n    shell: "touch 0"\n'
+        'rule later:\n    input: "0"\n    output: "{k,[1-3]}"\n'
+        '    shell: "mkdir held && sleep 1 && rmdir held && touch {output}"\n',
+        encoding="utf-8",
+    )
+    done = door(tmp_path, "engine", "--", "--cores", "1", "--nolock", "--keep-going")
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
 def test_a_simulated_run_prints_illustrations_and_never_a_verdict(tiny: Path) -> None:
     contrasts = json.loads((tiny / "compare" / "claims.json").read_text(encoding="utf-8"))
     assert {c["claim"] for c in contrasts} >= {"claim1", "claim2"}
