@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from made_up import ROOT
 
-from braintransfer import claims
+from braintransfer import claims, study, tables
 from braintransfer.book.kept import Kept, short
 from braintransfer.book.pages import PageMaker
 from braintransfer.errors import BadInput
@@ -147,3 +147,24 @@ def test_words_that_hang_on_a_number_are_still_true() -> None:
     assert cells[0] > KEPT.column("speed_loops", "whole cell (s)", crops)[0] == cells.min(), (
         "it finishes slightly sooner"
     )
+
+
+def test_what_the_readme_says_of_the_books_own_run_is_still_true() -> None:
+    said = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    compare = ROOT / "book" / "reference" / "reference" / "compare"
+    differences, accuracy = (tables.read_table(compare / f"{name}.csv") for name in ("differences", "accuracy"))
+    for target, metric in study.HEADLINE.items():
+        row = differences[
+            (differences["target"] == target) & (differences["metric"] == metric) & (differences["B"] == "imagenet")
+        ]
+        assert list(row["A"]) == ["mri-segmentation"] and row["upper"].iloc[0] < 0, "ImageNet ends above it"
+        cells = accuracy[(accuracy["target"] == target) & (accuracy["metric"] == metric) & (accuracy["class"] == "")]
+        mean = cells.set_index("source")["mean"]
+        six = mean[list(study.PRETRAINED_HERE)]
+        assert six.max() - six.min() < mean["imagenet"] - six.max(), target
+    assert "closer to one another than to ImageNet" in said and "above MRI segmentation on all three targets" in said
+    verdicts = {s["verdict"] for s in tables.read_json(compare / "claims_summary.json", [])}
+    assert verdicts <= {"inconclusive", "not run"} and "None of the three claims is decided" in said
+    images = tables.read_table(compare / "sources.csv").set_index("source")["images"]
+    assert set(images[list(study.PRETRAINED_HERE)]) == {"2000"} and "on 2,000 pictures each" in said
+    assert images["imagenet"] == str(study.IMAGENET_IMAGES) and "1.28 million photographs" in said
