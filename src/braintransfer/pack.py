@@ -45,7 +45,8 @@ def pack(run: Path, archive: Path, report: Callable[[str], None] = print) -> Pat
     every rule, manifests, hashes.
 
     Encoders stay behind, so a source is packed once all cells that its profile makes of it are done; until then it is trained
-    again on the other side, to the same bytes. The machine's measured way of computing travels too. BadInput when nothing is done.
+    again on the other side: to the same bytes on the same kind of processor, while on another its finished cells are trained again,
+    too. The machine's measured way of computing travels too. BadInput when nothing is done.
     """
     content: dict[str, bytes] = {}
     rows = 0

@@ -159,6 +159,36 @@ def test_the_reasons_of_the_rules_are_said_in_titles() -> None:
     assert gates and gates <= set(words.GATES)
 
 
+def test_a_real_run_is_held_beside_the_papers_findings(tmp_path: Path) -> None:
+    run = runs.read_run(a_run(a_project(tmp_path)), reference=False)
+    assert words.beside_the_paper(run) == [], "simulated"
+    run.facts["simulated"] = False
+
+    def contrast(claim: str, b: str, target: str, lower: float | None, upper: float | None) -> dict[str, Any]:
+        return {"claim": claim, "A": "x", "B": b, "target": target, "lower": lower, "upper": upper, "margin": 0.03}
+
+    run.contrasts[:] = [
+        contrast("claim1", "imagenet", "stroke", -0.2, -0.04),
+        contrast("claim1", "imagenet", "ms", -0.029, 0.5),
+        contrast("claim1", "mri-classification", "ms", -0.04, 0.01),
+        contrast("claim1", "natural-segmentation", "ms", None, None),
+        contrast("claim2", "mri-segmentation", "stroke", 0.04, 0.1),
+        contrast("claim2", "mri-segmentation", "ms", -0.02, 0.02),
+    ]
+    one, two = words.beside_the_paper(run)
+    assert (
+        "lower by more than the margin**, against the abstract, than ImageNet on stroke lesions. It is higher or similar"
+        in one
+    )
+    assert (
+        "beside ImageNet on MS lesions. It is open beside MRI · classification on MS lesions" in one
+        and "natural" not in one
+    )
+    assert "comparable to that after MRI · segmentation on MS lesions, and beyond the margin of that after MRI" in two
+    run.contrasts[:] = [contrast("claim3", "imagenet", "stroke", -0.2, -0.04)]
+    assert words.beside_the_paper(run) == []
+
+
 def test_real_results_come_before_simulated_ones(tmp_path: Path) -> None:
     root = a_project(tmp_path)
     a_run(root)

@@ -309,6 +309,7 @@ class PageMaker:
             "folds_frame": words.folds_for_reading,
             "gates": list(words.GATES.values()),
             "statements": words.statements(run),
+            "beside_the_paper": words.beside_the_paper(run),
             "summary": words.claims_summary(tables.read_json(run.folder / "compare" / "claims_summary.json", None)),
         }
         for page in pages:

@@ -372,6 +372,57 @@ def decided(run: Run) -> str:
     )
 
 
+def beside_the_paper(run: Run) -> list[str]:
+    """What the intervals of claims 1 and 2 say beside the abstract's two findings, gates left aside; a sentence each.
+
+    Empty for a simulated run, and where a claim's contrasts were not run. Sources that did not learn their task are left out.
+    """
+    if run.simulated:
+        return []
+    gone = unlearned(run)
+    where: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for c in run.contrasts:
+        values = [c.get(k) for k in ("lower", "upper", "margin")]
+        if (
+            c["claim"] not in ("claim1", "claim2")
+            or not all(isinstance(v, int | float) for v in values)
+            or c["B"] in gone
+        ):
+            continue
+        low, high, margin = (float(v) for v in values if v is not None)
+        if c["claim"] == "claim1":
+            place = "lower" if high < -margin else "similar" if low > -margin else "open"
+        else:
+            inside, outside = -margin < low and high < margin, low > margin or high < -margin
+            place = "similar" if inside else "other" if outside else "open"
+        names = where.setdefault((str(c["claim"]), place), {})
+        names.setdefault(tables.SOURCE_TITLES.get(str(c["B"]), str(c["B"])), []).append(
+            tables.TARGET_WORDS[c["target"]]
+        )
+
+    def told(claim: str, place: str) -> str:
+        return "; ".join(f"{name} on {_listed(targets)}" for name, targets in where.get((claim, place), {}).items())
+
+    said = []
+    if any(claim == "claim1" for claim, _ in where):
+        parts = {
+            "lower": "**lower by more than the margin**, against the abstract, than {}",
+            "similar": "higher or similar, as there, beside {}",
+            "open": "open beside {}, where the interval allows both",
+        }
+        found = [words.format(told("claim1", place)) for place, words in parts.items() if ("claim1", place) in where]
+        said.append(f"Accuracy after MRI segmentation is {'. It is '.join(found)}.")
+    if any(claim == "claim2" for claim, _ in where):
+        words = {
+            "similar": "comparable to that after",
+            "other": "beyond the margin of that after",
+            "open": "open beside that after",
+        }
+        found = [f"{w} {told('claim2', place)}" for place, w in words.items() if ("claim2", place) in where]
+        said.append(f"Lesion detection after ImageNet is {', and '.join(found)}.")
+    return said
+
+
 def _listed(names: Sequence[str]) -> str:
     """ "1", "1 and 2", "1, 2 and 3"."""
     return " and ".join([*filter(None, [", ".join(names[:-1])]), *names[-1:]])
