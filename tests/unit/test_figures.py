@@ -86,8 +86,9 @@ RAW = ("mri-", "natural-", "selfsupervised", "imagenet", "claim1", "_", "@")
 
 def test_no_raw_name_stands_in_a_figure_of_the_claims(results: pd.DataFrame) -> None:
     contrast = {"claim": "claim1", "target": "ms", "A": "mri-segmentation@size_0.1", "B": "imagenet",
-                "estimate": 0.1, "lower": 0.0, "upper": 0.2, "margin": 0.05}  # fmt: skip
+                "estimate": 0.1, "lower": 0.0, "upper": 0.2, "margin": 0.05, "n_subjects": 9, "n_seeds": 2}  # fmt: skip
     drawing = figures.claims_figure([contrast], KINDS)
+    assert "MS lesions: 9 people tested, 2 seeds" in drawing.caption
     labels = [t.get_text() for t in drawing.figure.axes[0].get_yticklabels()]
     labels.append(drawing.figure.axes[0].get_title(loc="left"))
     assert labels == ["ImageNet", "Claim 1, MS lesions: MRI · segm., 10 % minus"]
@@ -168,6 +169,8 @@ def test_all_figures_of_a_run_are_drawn_from_its_files(tmp_path: Path, results: 
         "lower": 0.0,
         "upper": 0.2,
         "margin": 0.05,
+        "n_subjects": 4,
+        "n_seeds": 2,
     }
     (run / "compare").mkdir()
     (run / "compare" / "claims.json").write_text(json.dumps([contrast, {**contrast, "estimate": None}]))
