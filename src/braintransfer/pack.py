@@ -78,7 +78,10 @@ def _finished(run: Path, profile: Profile) -> Iterator[tuple[Path, dict[str, Any
         for path in sorted((run / part).rglob("manifest.json")):
             manifest = read_manifest(path.parent)
             parts = path.parent.relative_to(run).parts
-            if manifest is not None and (part == "targets" or _used_up(run, profile, parts[1], parts[2])):
+            # what came without its weights goes on without them: there is nothing here to train its other cells from either
+            if manifest is not None and (
+                part == "targets" or LEFT in manifest or _used_up(run, profile, parts[1], parts[2])
+            ):
                 yield path.parent, manifest
 
 

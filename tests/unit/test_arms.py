@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,13 @@ import pytest
 import torch
 from test_baselines import lesion_store
 
-from braintransfer import compare, finetune, pretrain, study
+from braintransfer import compare, finetune, pack, pretrain, study
 from braintransfer.errors import BadInput
 from braintransfer.machine import FILE
 from braintransfer.network import build_unet, digest
 from braintransfer.pretext import contrastive_loss, retrieved
-from braintransfer.provenance import atomic_write_json, read_manifest, write_manifest
-from braintransfer.settings import CompareSettings, FinetuneSettings, PretrainSettings
+from braintransfer.provenance import LEFT, atomic_write_json, read_manifest, write_manifest
+from braintransfer.settings import CompareSettings, FinetuneSettings, PretrainSettings, read_profile
 from braintransfer.store import StoreWriter, open_store
 from braintransfer.transfer import add_decoder, encoder_state, load_encoder, match_moments, start_from
 
@@ -209,3 +210,14 @@ def test_a_replicate_says_how_many_pictures_it_was_trained_on_and_whether_it_lea
     assert set(compare.read_cell(asked, "stroke", source, arm)["n_source"]) == {5}
     figures = compare.learned(asked, [("stroke", source, arm)])[f"{arm}/{source}"][0]
     assert {"dice", "all_foreground", "learned"} <= set(figures)
+
+
+def test_a_source_that_came_without_its_weights_is_packed_again(tmp_path: Path) -> None:
+    """It has cells that are not done, so with weights it would have to stay."""
+    folder = tmp_path / "sources" / "main" / "mri-segmentation"
+    folder.mkdir(parents=True)
+    made = {"status": "done", "outputs": {}, "inputs": {}, "parameters": {}}
+    profile = read_profile("reference")
+    for manifest, packed in ((made, []), ({**made, LEFT: ["encoder.safetensors"]}, [folder])):
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+        assert [found for found, _ in pack._finished(tmp_path, profile)] == packed
