@@ -372,54 +372,52 @@ def decided(run: Run) -> str:
     )
 
 
+#: Claim -> what its sentence beside the paper begins with, and how it goes on by where the intervals lie (`_where`).
+_BESIDE = {
+    "claim1": (
+        "Accuracy after MRI segmentation",
+        {
+            "below": "is **lower by more than the margin**, against the abstract, than {}",
+            "above": "is higher or similar, as there, beside {}",
+            "across": "is open beside {}, where the interval allows both",
+        },
+    ),
+    "claim2": (
+        "Lesion detection after ImageNet",
+        {
+            "beyond": "is beyond the margin of that after {}",
+            "inside": "is comparable to that after {}",
+            "across": "is open beside that after {}",
+        },
+    ),
+}
+
+
+def _where(claim: str, low: float, high: float, margin: float) -> str:
+    if claim == "claim1":
+        return "below" if high < -margin else "above" if low > -margin else "across"
+    return "inside" if -margin < low and high < margin else "beyond" if low > margin or high < -margin else "across"
+
+
 def beside_the_paper(run: Run) -> list[str]:
     """What the intervals of claims 1 and 2 say beside the abstract's two findings, gates left aside; a sentence each.
 
     Empty for a simulated run, and where a claim's contrasts were not run. Sources that did not learn their task are left out.
     """
-    if run.simulated:
-        return []
-    gone = unlearned(run)
-    where: dict[tuple[str, str], dict[str, list[str]]] = {}
-    for c in run.contrasts:
-        values = [c.get(k) for k in ("lower", "upper", "margin")]
-        if (
-            c["claim"] not in ("claim1", "claim2")
-            or not all(isinstance(v, int | float) for v in values)
-            or c["B"] in gone
-        ):
-            continue
-        low, high, margin = (float(v) for v in values if v is not None)
-        if c["claim"] == "claim1":
-            place = "lower" if high < -margin else "similar" if low > -margin else "open"
-        else:
-            inside, outside = -margin < low and high < margin, low > margin or high < -margin
-            place = "similar" if inside else "other" if outside else "open"
-        names = where.setdefault((str(c["claim"]), place), {})
-        names.setdefault(tables.SOURCE_TITLES.get(str(c["B"]), str(c["B"])), []).append(
-            tables.TARGET_WORDS[c["target"]]
-        )
-
-    def told(claim: str, place: str) -> str:
-        return "; ".join(f"{name} on {_listed(targets)}" for name, targets in where.get((claim, place), {}).items())
-
-    said = []
-    if any(claim == "claim1" for claim, _ in where):
-        parts = {
-            "lower": "**lower by more than the margin**, against the abstract, than {}",
-            "similar": "higher or similar, as there, beside {}",
-            "open": "open beside {}, where the interval allows both",
-        }
-        found = [words.format(told("claim1", place)) for place, words in parts.items() if ("claim1", place) in where]
-        said.append(f"Accuracy after MRI segmentation is {'. It is '.join(found)}.")
-    if any(claim == "claim2" for claim, _ in where):
-        words = {
-            "similar": "comparable to that after",
-            "other": "beyond the margin of that after",
-            "open": "open beside that after",
-        }
-        found = [f"{w} {told('claim2', place)}" for place, w in words.items() if ("claim2", place) in where]
-        said.append(f"Lesion detection after ImageNet is {', and '.join(found)}.")
+    gone, said = unlearned(run), []
+    for claim, (begins, goes_on) in _BESIDE.items() if not run.simulated else ():
+        found: dict[str, dict[str, list[str]]] = {}
+        for c in run.contrasts:
+            if c["claim"] == claim and c["lower"] is not None and c["B"] not in gone:
+                place = _where(claim, c["lower"], c["upper"], c["margin"])
+                targets = found.setdefault(place, {}).setdefault(tables.source_title(c["B"]), [])
+                targets.append(tables.TARGET_WORDS[c["target"]])
+        parts = [
+            words.format("; ".join(f"{source} on {_listed(targets)}" for source, targets in found[place].items()))
+            for place, words in goes_on.items()
+            if place in found
+        ]
+        said += [f"{begins} {'. It '.join(parts)}."] if parts else []
     return said
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -130,17 +130,19 @@ def _spoken(rows: Mapping[str, Mapping[str, Any]]) -> str:
     )
 
 
-def _sizes(rows: Mapping[str, Mapping[str, Any]]) -> str:
-    if not rows:
+def _sizes(rows: Iterable[Mapping[str, Any]]) -> str:
+    """ "36 people tested, 3 seeds": the most of any of these rows of `tables.summarise`."""
+    counts = [(int(row["n"]), int(row["seeds"])) for row in rows]
+    if not counts:
         return "nobody tested"
-    people, seeds = (max(int(r[name]) for r in rows.values()) for name in ("n", "seeds"))
+    people, seeds = (max(column) for column in zip(*counts, strict=True))
     return f"{people_words(people)} tested, {seeds_words(seeds)}"
 
 
-def _sized(target: str, kinds: Mapping[str, str], sizes: str) -> str:
+def _sized(target: str, kinds: Mapping[str, str], rows: Iterable[Mapping[str, Any]]) -> str:
     """ "stroke lesions: 36 people tested, 3 seeds (semi-synthetic)", one part of a caption over several targets."""
     words = kind_words(kinds, target)
-    return f"{tables.TARGET_WORDS[target]}: {sizes} ({words[:1].lower()}{words[1:]})"
+    return f"{tables.TARGET_WORDS[target]}: {_sizes(rows)} ({words[:1].lower()}{words[1:]})"
 
 
 def _sentence(parts: Sequence[str]) -> str:
@@ -178,7 +180,7 @@ def accuracy_figure(
         else ""
     )
     caption = (
-        f"{TARGET_TITLES[target]}: {title} after fine-tuning from each source. {kind_words(kinds, target)}; {_sizes(rows)}. "
+        f"{TARGET_TITLES[target]}: {title} after fine-tuning from each source. {kind_words(kinds, target)}; {_sizes(rows.values())}. "
         "Small points: one person each, mean over seeds. Large mark and bar: mean and its 95 % interval over "
         f"people and seeds.{cut}{lines}"
     )
@@ -201,7 +203,7 @@ def overview_figure(results: pd.DataFrame, kinds: Mapping[str, str], baselines: 
             alts.append(f"{TARGET_TITLES[target]}, {METRIC_TITLES[metric]}: {_spoken(rows)}.")
             drawn.append(_drawn(rows, target, metric))
             cut = cut or _cut(rows, metric)
-            sizes.append(_sized(target, kinds, _sizes(rows)))
+            sizes.append(_sized(target, kinds, rows.values()))
     lines = (
         " Vertical lines: what needs no network, marking where lesions or tissue usually are (dotted) or what is darker or brighter "
         "than one limit (dash-dotted), and the best score that the grid of the pictures allows (dashed)."
@@ -240,7 +242,7 @@ def detection_figure(results: pd.DataFrame, target: str, kinds: Mapping[str, str
             spoken.append(f"{METRIC_TITLES[metric]}: {_spoken(found)}")
     caption = (
         f"{TARGET_TITLES[target]}: share of lesions found in each person (above) and false positives a scan (below). "
-        f"{kind_words(kinds, target)}; {_sizes(rows)}. Lesions are pieces of at least 3 mm³ that hang together over faces, edges "
+        f"{kind_words(kinds, target)}; {_sizes(rows.values())}. Lesions are pieces of at least 3 mm³ that hang together over faces, edges "
         "or corners; one is found when at least 10 % of it is covered by true predicted lesions. "
         f"Small points: one person each, mean over seeds. Large mark and bar: mean and its 95 % interval.{cut}"
     )
@@ -255,7 +257,7 @@ def froc_figure(froc: pd.DataFrame, results: pd.DataFrame, target: str, kinds: M
     which tells how many people and seeds these are means of.
     """
     metric = "lesion_sensitivity"
-    sizes = _sizes(rows_of_target(tables.summarise(results, [metric], targets=[target]), target, metric))
+    sizes = _sizes(rows_of_target(tables.summarise(results, [metric], targets=[target]), target, metric).values())
     figure, axes = new_figure(6.2, 4.6)
     axis = axes[0, 0]
     part = froc[froc["target"] == target]
@@ -303,7 +305,7 @@ def samples_figure(results: pd.DataFrame, kinds: Mapping[str, str]) -> Drawing:
     with matplotlib.rc_context(STYLE):
         for axis, target in zip(axes[:, 0], present, strict=False):
             metric = HEADLINE[target]
-            tested: dict[str, dict[str, Any]] = {}
+            tested: list[dict[str, Any]] = []
             for source in SOURCES:
                 cell = kept[(kept["source"] == source) & (kept["target"] == target)]
                 points = []
@@ -313,7 +315,7 @@ def samples_figure(results: pd.DataFrame, kinds: Mapping[str, str]) -> Drawing:
                     ).get(source)
                     if row and math.isfinite(row["mean"]):
                         points.append((int(n_source), row))
-                        tested[f"{source}, {n_source}"] = row
+                        tested.append(row)
                 for step, (n_source, row) in enumerate(sorted(points, key=lambda p: p[0])):
                     # sources with equal sizes are moved apart by a few per cent so that none hides another
                     place = (n_source or zero) * 1.09 ** (
@@ -341,7 +343,7 @@ def samples_figure(results: pd.DataFrame, kinds: Mapping[str, str]) -> Drawing:
                     )
                     cell_of = {"target": target, "metric": metric, "source": source, "images": n_source}
                     drawn.append(cell_of | mean_and_interval(row))
-            sizes_of.append(_sized(target, kinds, _sizes(tested)))
+            sizes_of.append(_sized(target, kinds, tested))
             axis.set_title(f"{TARGET_TITLES[target]} ({METRIC_TITLES[metric]})")
             ticks = [zero, *[10**e for e in range(1, 8) if zero < 10**e <= 2e6]]
             count_axis(axis, ticks, ["0", *[f"{t:,}" for t in ticks[1:]]])
@@ -386,15 +388,8 @@ def claims_figure(contrasts: Sequence[Mapping[str, Any]], kinds: Mapping[str, st
             axis.tick_params(axis="x", labelsize=9.5)
             axis.set_ylim(len(part) - 0.4, -0.6)
             axis.grid(axis="y", visible=False)
-    where = _sentence(
-        [
-            _sized(
-                t, kinds, _sizes({str(k): {"n": c["n_subjects"], "seeds": c["n_seeds"]} for k, c in enumerate(part)})
-            )
-            for t in TARGETS
-            if (part := [c for c in rows if c["target"] == t])
-        ]
-    )
+    sizes = {t: [{"n": c["n_subjects"], "seeds": c["n_seeds"]} for c in rows if c["target"] == t] for t in TARGETS}
+    where = _sentence([_sized(target, kinds, counts) for target, counts in sizes.items() if counts])
     caption = (
         "Every contrast of the three claims: the source in the title minus the one in the row, in the metric of the target, with "
         "its interval (95 %; claim 2: 90 %). Each panel has its own scale. "
