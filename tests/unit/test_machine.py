@@ -99,3 +99,15 @@ def test_sums_are_taken_alike_on_every_x86():
         env={k: v for k, v in os.environ.items() if k != "OPENBLAS_CORETYPE"}, capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
     assert not any(kernel in said for kernel in ("SkylakeX", "Cooperlake", "SapphireRapids"))
+
+
+def test_the_kernels_asked_of_openblas_take_products_of_any_length():
+    """OpenBLAS 0.3.34 writes over its own stack here, on AMD's processors with AVX-512: a crash far from its cause."""
+    products = """
+import braintransfer, numpy, scipy.linalg.blas
+for length in (256, 257, 384, 512, 4096):
+    left, right = numpy.ones((64, length)), numpy.ones((length, 64))
+    assert (left @ right == length).all() and (scipy.linalg.blas.dgemm(1.0, left, right) == length).all()
+"""
+    done = subprocess.run([sys.executable, "-c", products], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, f"{done.returncode}: {done.stderr}"
