@@ -562,7 +562,7 @@ class Evaluation:
     summary: list[dict[str, Any]]
 
 
-def _judge_claim(case: _Case, name: str, claim: Claim) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def _judge_claim(case: _Case, name: str, claim: Claim, gated: bool) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     common = case.rules.common
     contrasts = _contrasts(case, name, claim)
     of = {target: [c for c in contrasts if c.target == target] for target in claim.targets}
@@ -577,7 +577,7 @@ def _judge_claim(case: _Case, name: str, claim: Claim) -> tuple[list[dict[str, A
         }
         for target, here in of.items()
     }
-    valid = {target: all(gate.passed for gate in each.values()) for target, each in gates.items()}
+    valid = {target: not gated or all(gate.passed for gate in each.values()) for target, each in gates.items()}
 
     rows = []
     for c, bad in zip(contrasts, _against(contrasts, claim, common), strict=True):
@@ -607,15 +607,16 @@ def _judge_claim(case: _Case, name: str, claim: Claim) -> tuple[list[dict[str, A
     return rows, summary
 
 
-def judge(rules: Rules, cells: Mapping[Key, Cell], evidence: Evidence) -> Evaluation:
+def judge(rules: Rules, cells: Mapping[Key, Cell], evidence: Evidence, *, gated: bool = True) -> Evaluation:
     """Apply the rules to cells: the plain verdicts `supported`, `not_supported`, `inconclusive` and `not run`.
 
-    The core without a table, quick enough to be simulated thousands of times.
+    The core without a table, quick enough to be simulated thousands of times. gated: False leaves the gates aside, so that
+    the intervals alone decide.
     """
     case = _Case(rules, cells, evidence)
     contrasts, summary = [], []
     for name, claim in rules.claims.items():
-        rows, whole = _judge_claim(case, name, claim)
+        rows, whole = _judge_claim(case, name, claim, gated)
         contrasts += rows
         summary.append(whole)
     return Evaluation(contrasts, summary)
@@ -725,43 +726,42 @@ def robustness(
     encoder: str | None = None,
     simulated: bool | Collection[str] = False,
 ) -> pd.DataFrame:
-    """Every verdict under every combination of choices: scoring x metric (headline or twin) x margin.
+    """Every verdict under every combination of choices: scoring x metric (headline or twin) x margin x gates.
 
     rescored: name -> results table of the same networks scored with another detection rule, threshold, or pooling;
-    each is one more level of `scoring` beside "as planned". Columns: claim, target ("all" = the whole claim),
-    scoring, metric, margin_factor, verdict (an illustration as in `evaluate`), planned (True for the choice of
-    claims.yaml).
+    each is one more level of `scoring` beside "as planned". It may hold some metrics alone: the others stay as planned
+    for the gates, and of the claims only those are asked whose metric it holds. Columns: claim, target ("all" = the whole claim),
+    scoring, metric, margin_factor, gates ("kept", or "left aside": what the intervals alone would say, no verdict), verdict
+    (an illustration as in `evaluate`), planned (True for the choice of claims.yaml, gates kept or left aside).
     """
     invented = _names(simulated)
     if semisynthetic is None:
         semisynthetic = set(study.DETECTED) - invented
     evidence = Evidence(learned, null_checks or {}, frozenset(semisynthetic))
     rows = []
-    for scoring, table in {"as planned": results, **(rescored or {})}.items():
-        cells = cells_of(table, encoder, _metrics(rules))
+    as_planned = cells_of(results, encoder, _metrics(rules))
+    for scoring, table in {"as planned": None, **(rescored or {})}.items():
+        other = {} if table is None else cells_of(table, encoder, _metrics(rules))
+        cells, held = as_planned | other, {(target, metric) for _, _, target, metric in other}
         for twin in (False, True):
             for factor in margin_factors:
-                found = judge(other_choice(rules, twin=twin, margin_factor=factor), cells, evidence)
+                choice = other_choice(rules, twin=twin, margin_factor=factor)
+                asked = {
+                    name for name, claim in choice.claims.items()
+                    if table is None or any((t, metric_and_margin(choice, claim, t)[0]) in held for t in claim.targets)
+                }  # fmt: skip
+                if not asked:
+                    continue
                 metric = "twin" if twin else "headline"
-                planned = scoring == "as planned" and not twin and factor == 1
-                for claim in found.summary:
-                    verdicts = {"all": claim["verdict"]} | {t: v["verdict"] for t, v in claim["targets"].items()}
-                    of = rules.claims[claim["claim"]]
-                    for target, verdict in verdicts.items():
-                        on = of.targets if target == "all" else (target,)
-                        said = _said(verdict, (*on, *of.sources), invented)
-                        rows.append((claim["claim"], target, scoring, metric, factor, said, planned))
-    return pd.DataFrame(rows, columns=["claim", "target", "scoring", "metric", "margin_factor", "verdict", "planned"])
-
-
-def verdict_shares(choices: pd.DataFrame) -> pd.DataFrame:
-    """In which share of the analysis choices each verdict holds: columns claim, target, verdict, share, n, planned.
-
-    choices: from `robustness`. `planned` marks the verdict that the rules as committed give.
-    """
-    rows = []
-    for (claim, target), part in choices.groupby(["claim", "target"], sort=False):
-        planned = set(part.loc[part["planned"], "verdict"])
-        for verdict, count in part["verdict"].value_counts(sort=True).items():
-            rows.append((claim, target, verdict, count / len(part), len(part), verdict in planned))
-    return pd.DataFrame(rows, columns=["claim", "target", "verdict", "share", "n", "planned"])
+                planned = table is None and not twin and factor == 1
+                for gates in ("kept", "left aside"):
+                    found = judge(choice, cells, evidence, gated=gates == "kept")
+                    for claim in (c for c in found.summary if c["claim"] in asked):
+                        verdicts = {"all": claim["verdict"]} | {t: v["verdict"] for t, v in claim["targets"].items()}
+                        of = rules.claims[claim["claim"]]
+                        for target, verdict in verdicts.items():
+                            on = of.targets if target == "all" else (target,)
+                            said = _said(verdict, (*on, *of.sources), invented)
+                            rows.append((claim["claim"], target, scoring, metric, factor, gates, said, planned))
+    columns = ["claim", "target", "scoring", "metric", "margin_factor", "gates", "verdict", "planned"]
+    return pd.DataFrame(rows, columns=columns)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from braintransfer import baselines, claims, study, tables
+from braintransfer import baselines, claims, evaluate, metrics, study, tables
 from braintransfer.errors import BadInput
 from braintransfer.plan import Cell, cell_of, encoders_of
 from braintransfer.provenance import (
@@ -31,7 +32,7 @@ from braintransfer.provenance import (
     write_table,
 )
 from braintransfer.settings import CompareSettings, read_profile
-from braintransfer.statistics import paired_difference
+from braintransfer.statistics import paired_difference, pooled_values
 from braintransfer.store import open_store
 
 #: Scores of the baselines, in the folder of the comparison.
@@ -327,7 +328,9 @@ def compare(settings: CompareSettings, report: Callable[[str], None] = print) ->
         write_table(folder / "froc.csv", _froc(settings, cells))
         write_table(folder / "learned.csv", _learned_table(known))
         write_table(folder / "skipped.csv", _skipped(settings, cells))
-        write_table(folder / "robustness.csv", claims.robustness(claims.load(rules), results, known, **real_or_not))
+        others = rescored(settings, cells, results, simple)
+        choices = claims.robustness(claims.load(rules), results, known, rescored=others, **real_or_not)
+        write_table(folder / "robustness.csv", choices)
     seconds = round(time.perf_counter() - start, 1)
     return Comparison(folder, results, simple, made, weighed.contrasts, facts, key, code, inputs, seconds)
 
@@ -361,6 +364,88 @@ def _froc(settings: CompareSettings, cells: list[Cell]) -> pd.DataFrame:
     # a person's scans first, as everywhere
     people = pd.concat(frames).groupby([*keys, "subject"], sort=True)[values].mean()
     return people.groupby(level=keys, sort=True)[values].mean().reset_index()
+
+
+_CELL = ["arm", "encoder", "source", "target"]
+POOLED = "all people pooled"
+
+
+def rescored(
+    settings: CompareSettings, cells: list[Cell], results: pd.DataFrame, simple: pd.DataFrame
+) -> dict[str, pd.DataFrame]:
+    """The same networks scored in other ways, for `claims.robustness`: name -> rows like `results`, of some metrics alone.
+
+    POOLED: overlap and sensitivity over all voxels and lesions of all people instead of the mean over people
+    (`statistics.pooled_values`; several scans of a person were averaged before). "threshold 0.3" and so on: lesion
+    sensitivity at another threshold than .5, from the free-response curves. simple: scores of the baselines.
+    """
+    people = results[results["target"].isin(study.DETECTED)].groupby("target")["subject"].unique()
+    found = {POOLED: _pooled(results, simple, {str(t): _n_lesions(settings, str(t), p) for t, p in people.items()})}
+    curves = []
+    for target, source, arm in cells:
+        for place, row in (
+            rows_of(settings.inputs / "targets" / arm / target / source) if target in study.DETECTED else ()
+        ):
+            of = {"target": target, "source": source, "arm": arm, "seed": row["parameters"]["seed"]}
+            curve = pd.read_csv(place / "froc.csv", dtype={"subject": str, "scan": str})
+            curves.append(curve.assign(**of, encoder=row["parameters"]["encoder"]))
+    if curves:
+        keys = ["threshold", "arm", "encoder", "source", "target", "seed", "subject"]
+        people = pd.concat(curves).groupby(keys)["sensitivity"].mean().rename("value").reset_index()
+        people["metric"], people["class"] = "lesion_sensitivity", ""
+        for threshold, part in people.groupby("threshold"):
+            if not math.isclose(float(str(threshold)), 0.5):
+                found[f"threshold {threshold:g}"] = part.drop(columns="threshold")
+    return found
+
+
+def _n_lesions(settings: CompareSettings, target: str, people: Collection[str]) -> dict[str, float]:
+    """Reference lesions of these people of a target, the mean over a person's scans."""
+    store = open_store(settings.inputs / "data" / target)
+    scans = store.slices.loc[store.slices["subject"].isin(people), ["subject", "scan"]].drop_duplicates()
+    counts: dict[str, list[int]] = {}
+    for subject, scan in scans.itertuples(index=False):
+        truth = evaluate.reference(store, scan)[0] > 0
+        found = metrics.detect_lesions(truth, truth, tuple(store.scans[scan]["own"]["spacing"]))
+        counts.setdefault(str(subject), []).append(found.n_truth)
+    return {subject: sum(each) / len(each) for subject, each in counts.items()}
+
+
+def _pooled(results: pd.DataFrame, simple: pd.DataFrame, lesions: dict[str, dict[str, float]]) -> pd.DataFrame:
+    """dice, iou, miou and lesion_sensitivity of `results` as `pooled_values`; classes are pooled one by one, then averaged.
+
+    A reference's volume is what the empty prediction lacks; the prediction's, that and its volume error. lesions: target ->
+    person -> number.
+    """
+    missed = simple[(simple["baseline"] == "empty") & (simple["metric"] == "volume_error_ml")]
+    truth = -missed.groupby(["target", "subject", "class"])["value"].mean()
+    frames = []
+    for of, cell in results.groupby(_CELL, sort=False):
+        target = of[-1]
+        made: dict[str, list[pd.DataFrame]] = {}
+        several = len(study.CLASSES[target]) > 1
+        for name, part in cell[(cell["class"] != "") == several].groupby("class"):
+            wide = part.pivot_table(index="subject", columns=["metric", "seed"], values="value", dropna=False)
+            reference = truth.loc[[(target, subject, name) for subject in wide.index]].to_numpy()[:, None]
+            both = 2 * reference + wide["volume_error_ml"]
+            shared = wide["dice"] * both / 2
+            for metric, top, bottom in (("dice", 2 * shared, both), ("iou", shared, both - shared)):
+                made.setdefault(metric, []).append(pd.DataFrame(pooled_values(top, bottom), top.index, top.columns))
+        if target in lesions:
+            found = cell[cell["metric"] == "lesion_sensitivity"].pivot_table(
+                index="subject", columns="seed", values="value"
+            )
+            n = np.broadcast_to([[lesions[target][subject]] for subject in found.index], found.shape)
+            made["lesion_sensitivity"] = [pd.DataFrame(pooled_values(found * n, n), found.index, found.columns)]
+        if several:
+            made["miou"] = made.pop("iou")
+        for metric, tables_of in made.items():
+            mean = sum(tables_of) / len(tables_of)
+            rows = (
+                mean.rename_axis("subject").melt(ignore_index=False, var_name="seed", value_name="value").reset_index()
+            )
+            frames.append(rows.assign(metric=metric, **{"class": ""}, **dict(zip(_CELL, of, strict=True))))
+    return pd.concat(frames, ignore_index=True)
 
 
 def _learned_table(found: dict[str, dict[int, dict[str, Any]]]) -> pd.DataFrame:

@@ -138,6 +138,27 @@ def mean_interval(values: Any, level: float = 0.95) -> Interval:
     return Interval(estimate, lower, upper, n, s, df, error, level, METHOD, n_dropped, missing, words)
 
 
+def pooled_values(numerator: Any, denominator: Any) -> np.ndarray:
+    """Tables `(n, s)` whose ratio makes a person's score, as values whose mean is the ratio of the sums over all people.
+
+    Per seed: value = R + (numerator - R denominator) / mean denominator, with R = sum of numerators / sum of denominators.
+    Means and differences of these values, and their spread, are those of pooled ratios by linearisation (Cochran 1977,
+    Sampling Techniques, 6.3), so `mean_interval` and `paired_difference` take them as they are. A person with a
+    missing value is missing and in no sum; a seed whose denominators sum to zero is missing. ValueError for two shapes.
+    """
+    top, bottom = _table(numerator), _table(denominator)
+    if top.shape != bottom.shape:
+        raise ValueError(f"numerator {top.shape} and denominator {bottom.shape} differ in shape")
+    gone = np.isnan(top) | np.isnan(bottom)
+    top, bottom = np.where(gone, np.nan, top), np.where(gone, np.nan, bottom)
+    total = np.nansum(bottom, axis=0)
+    ratio = np.full(total.shape, np.nan)
+    np.divide(np.nansum(top, axis=0), total, out=ratio, where=total != 0)
+    people = (~gone).sum(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(ratio + (top - ratio * bottom) * people / total)
+
+
 def paired_difference(d: Any, level: float = 0.95) -> Interval:
     """Mean of d[i, k] = score of A minus score of B on subject i, seed k, `(n, s)`; estimator of `mean_interval`.
 

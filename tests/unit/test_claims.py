@@ -632,13 +632,33 @@ def test_robustness_tries_every_choice_and_marks_the_planned_one() -> None:
         RULES, table, learned(), semisynthetic=(), margin_factors=(0.5, 1.0, 2.0), rescored={"other rule": lenient}
     )
     one = choices[(choices["claim"] == "claim1") & (choices["target"] == "stroke")]
-    assert len(one) == 2 * 2 * 3 and one["planned"].sum() == 1
-    planned = one[one["scoring"] == "as planned"].set_index(["metric", "margin_factor"])["verdict"]
+    assert len(one) == 2 * 2 * 3 * 2 and one["planned"].sum() == 2
+    assert (one["gates"] == "kept").sum() == 2 * 2 * 3
+    planned = one[(one["scoring"] == "as planned") & (one["gates"] == "kept")].set_index(["metric", "margin_factor"])[
+        "verdict"
+    ]
     assert planned["headline", 1.0] == planned["headline", 2.0] == "supported"
     assert planned["headline", 0.5] == planned["twin", 0.5] == "not_supported"
-    shares = claims.verdict_shares(choices)
-    assert (shares.groupby(["claim", "target"])["share"].sum().round(9) == 1).all()
-    assert shares[shares["planned"]].groupby(["claim", "target"]).size().eq(1).all()
+    assert choices[choices["planned"]].groupby(["claim", "target", "gates"]).size().eq(1).all()
+
+
+def test_a_rescoring_of_one_metric_asks_only_the_claims_that_hang_on_it() -> None:
+    world = as_table(cells())
+    sensitivity = world[world["metric"] == "lesion_sensitivity"].assign(value=0.3)
+    choices = claims.robustness(RULES, world, learned(), semisynthetic=(), rescored={"threshold 0.9": sensitivity})
+    again = choices[choices["scoring"] == "threshold 0.9"]
+    assert set(again["claim"]) == {"claim2"} and set(again["metric"]) == {"headline"}
+    # nothing beats random weights there, so the gate closes; the intervals alone are equal to the last digit
+    assert set(again.loc[again["gates"] == "kept", "verdict"]) == {"inconclusive"}
+    assert set(again.loc[again["gates"] == "left aside", "verdict"]) == {"supported"}
+
+
+def test_leaving_the_gates_aside_changes_no_interval_and_says_what_they_held_back() -> None:
+    world, none = cells({("stroke", "mri-segmentation", "dice"): -0.2}), {}
+    kept = claims.judge(RULES, world, claims.Evidence(none))
+    aside = claims.judge(RULES, world, claims.Evidence(none), gated=False)
+    assert [r["lower"] for r in kept.contrasts] == [r["lower"] for r in aside.contrasts]
+    assert verdict(kept, "claim1", "stroke") == "inconclusive" and verdict(aside, "claim1", "stroke") == "not_supported"
 
 
 def test_the_other_choice_changes_metric_and_margin_and_nothing_else() -> None:

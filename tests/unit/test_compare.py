@@ -78,11 +78,12 @@ def training(run: Path, source: str, fold: int, seed: int, value: float, key: st
     place = run / "targets" / "main" / "stroke" / source / f"fold-{fold}" / f"seed-{seed}"
     place.mkdir(parents=True, exist_ok=True)
     people = open_store(run / "data" / "stroke").subjects("test", fold)
-    rows = [(p, p, metric, "", value) for p in people for metric in ("dice", "lesion_sensitivity")]
+    scores = {"dice": value, "lesion_sensitivity": value, "volume_error_ml": 0.0}
+    rows = [(p, p, metric, "", score) for p in people for metric, score in scores.items()]
     pd.DataFrame(rows, columns=["subject", "scan", "metric", "class", "value"]).to_csv(
         place / "scores.csv", index=False
     )
-    curve = [(p, p, 0.5, value, 0.0) for p in people]
+    curve = [(p, p, threshold, value * k, 0.0) for p in people for k, threshold in ((1.0, 0.5), (0.5, 0.9))]
     columns = ["subject", "scan", "threshold", "sensitivity", "fp_per_scan"]
     pd.DataFrame(curve, columns=columns).to_csv(place / "froc.csv", index=False)
     parameters = {"encoder": "e", "fold": fold, "seed": seed}
@@ -130,9 +131,52 @@ def test_rows_that_another_plan_left_are_no_results(run: Path) -> None:
     found = compared(run)
     assert set(found.results["seed"]) == {0, 1} and set(found.results["fold"]) == {0}
     assert set(found.baselines["fold"]) == {0}
-    curve = pd.read_csv(found.folder / "froc.csv").set_index("source")["sensitivity"]
-    assert curve.to_dict() == {"scratch": pytest.approx(0.2), "imagenet": pytest.approx(0.4)}
+    curve = pd.read_csv(found.folder / "froc.csv").set_index(["threshold", "source"])["sensitivity"]
+    assert curve[0.5].to_dict() == {"scratch": pytest.approx(0.2), "imagenet": pytest.approx(0.4)}
     assert set(pd.read_csv(found.folder / "fairness.csv")["seed"]) == {0, 1}
+
+
+def test_a_comparison_asks_how_far_the_claims_hang_on_thresholds_and_on_pooling(run: Path) -> None:
+    choices = pd.read_csv(compared(run).folder / "robustness.csv")
+    assert set(choices["scoring"]) == {"as planned", "all people pooled", "threshold 0.9"}
+    settings = CompareSettings(read_from=str(run), write_to=str(run), cells=["stroke:imagenet"])
+    found = compare.compare(settings, lambda line: None)
+    others = compare.rescored(settings, [("stroke", "imagenet", "main")], found.results, found.baselines)
+    assert set(others["threshold 0.9"]["value"].round(9)) == {0.2}
+    pooled = others["all people pooled"].groupby("metric")["value"].mean()
+    assert pooled["dice"] == pytest.approx(0.4) and pooled["iou"] == pytest.approx(0.25)
+    assert pooled["lesion_sensitivity"] == pytest.approx(0.4)
+
+
+def test_pooled_scores_are_the_ratios_of_all_voxels_and_all_lesions_together() -> None:
+    rng = np.random.default_rng(0)
+    rows, empty, sums, lesions = [], [], {}, {}
+    for target, classes in (("stroke", [""]), ("anatomy", ["csf", "gm", "wm"])):
+        for k, name in enumerate(classes):
+            for person in "abcde":
+                truth = float(rng.lognormal(2, 1))
+                empty.append((target, person, "empty", "volume_error_ml", name, -truth))
+                lesions.setdefault(target, {})[person] = float(rng.integers(1, 40))
+                for seed in (0, 1):
+                    found, both = (truth * rng.uniform(0.1, 0.9), truth * rng.uniform(1, 3))
+                    sums.setdefault((target, seed), []).append((k, found, both, truth))
+                    score = {"dice": 2 * found / (both + truth), "volume_error_ml": both - truth}
+                    score["lesion_sensitivity"] = rng.integers(0, 2) / lesions[target][person]
+                    rows += [(target, person, seed, metric, name, value) for metric, value in score.items()]
+    results = pd.DataFrame(rows, columns=["target", "subject", "seed", "metric", "class", "value"])
+    results = results.assign(arm="main", encoder="e", source="scratch")
+    simple = pd.DataFrame(empty, columns=["target", "subject", "baseline", "metric", "class", "value"])
+    pooled = compare._pooled(results, simple, {"stroke": lesions["stroke"]})
+    means = pooled.groupby(["target", "metric", "seed"])["value"].mean()
+    for (target, seed), parts in sums.items():
+        each = [np.array([p[1:] for p in parts if p[0] == k]).sum(axis=0) for k in sorted({p[0] for p in parts})]
+        assert means[target, "dice", seed] == pytest.approx(np.mean([2 * f / (b + t) for f, b, t in each]))
+        overlap = np.mean([f / (b + t - f) for f, b, t in each])
+        assert means[target, "miou" if target == "anatomy" else "iou", seed] == pytest.approx(overlap)
+    share = results[(results["metric"] == "lesion_sensitivity") & (results["target"] == "stroke")]
+    n = share["subject"].map(lesions["stroke"])
+    detected = (share["value"] * n).groupby(share["seed"]).sum() / n.groupby(share["seed"]).sum()
+    assert means["stroke", "lesion_sensitivity"].to_dict() == pytest.approx(detected.to_dict())
 
 
 def test_a_row_that_is_not_the_one_its_cell_names_is_refused(run: Path) -> None:

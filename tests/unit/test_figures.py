@@ -93,7 +93,17 @@ def test_no_raw_name_stands_in_a_figure_of_the_claims(results: pd.DataFrame) -> 
     labels.append(drawing.figure.axes[0].get_title(loc="left"))
     assert labels == ["ImageNet", "Claim 1, MS lesions: MRI · segm., 10 % minus"]
     choices = pd.DataFrame(
-        [{"claim": "claim1", "target": t, "verdict": "inconclusive", "planned": True} for t in ("all", "ms")]
+        [
+            {
+                "claim": "claim1",
+                "target": t,
+                "scoring": "as planned",
+                "gates": "kept",
+                "verdict": "inconclusive",
+                "planned": True,
+            }
+            for t in ("all", "ms")
+        ]
     )
     labels += [t.get_text() for t in figures.robustness_figure(choices, KINDS).figure.axes[0].get_yticklabels()]
     assert labels[2:] == ["claim 1, all targets", "claim 1, MS lesions"]
@@ -256,7 +266,11 @@ def test_a_picture_made_small_keeps_the_colours_of_its_legend() -> None:
 
 def test_a_simulated_run_shows_illustrations_and_no_verdicts() -> None:
     verdicts = ["illustration: the rule would say supported", "illustration: the rule would say inconclusive"]
-    choices = pd.DataFrame({"claim": "claim1", "target": "all", "verdict": verdicts, "planned": [True, False]})
+    choices = pd.DataFrame(
+        {"claim": "claim1", "target": "all", "scoring": ["as planned", "all people pooled"], "gates": "kept",
+         "verdict": verdicts, "planned": [True, False]}
+    )  # fmt: skip
     drawing = figures.robustness_figure(choices, KINDS)
-    assert drawing.figure.axes[0].get_title(loc="left") == "Illustration, not a verdict"
+    assert drawing.figure.get_suptitle() == "Illustration, not a verdict"
+    assert "share of 2 ways to judge" in drawing.caption and "one sum over all people" in drawing.caption
     assert "supported 50%, inconclusive 50%" in drawing.alt

@@ -136,6 +136,26 @@ def test_equal_differences_have_an_interval_without_width() -> None:
     assert (statistics.p_below(found, 0), statistics.p_below(found, 0.2)) == (1.0, 0.0)
 
 
+def test_pooled_values_have_the_mean_of_the_pooled_ratio_and_its_spread_over_people() -> None:
+    rng = np.random.default_rng(3)
+    size = rng.lognormal(1, 1, (400, 1))
+    found = size * rng.uniform(0.2, 0.8, (400, 2))
+    values = statistics.pooled_values(found, np.broadcast_to(size, found.shape))
+    assert values.mean(axis=0) == pytest.approx(found.sum(axis=0) / size.sum())
+    drawn = rng.integers(0, 400, (4000, 400))
+    spread = (found[drawn, 0].sum(axis=1) / size[drawn, 0].sum(axis=1)).std()
+    assert values[:, 0].std(ddof=1) / 20 == pytest.approx(spread, rel=0.05)
+
+
+def test_who_has_no_score_is_in_no_sum() -> None:
+    found, size = np.array([[1.0], [np.nan], [3.0]]), np.array([[4.0], [4.0], [4.0]])
+    values = statistics.pooled_values(found, size)
+    assert np.isnan(values).ravel().tolist() == [False, True, False] and np.nanmean(values) == pytest.approx(0.5)
+    assert np.isnan(statistics.pooled_values(np.zeros((2, 1)), np.zeros((2, 1)))).all()
+    with pytest.raises(ValueError, match="differ in shape"):
+        statistics.pooled_values(np.zeros((2, 1)), np.zeros((3, 1)))
+
+
 def test_one_sided_p_values_agree_with_the_limits() -> None:
     rng = np.random.default_rng(8)
     for _ in range(100):

@@ -409,50 +409,75 @@ def _claim(name: object) -> str:
 VERDICT_COLOURS = {"supported": "#009e73", "inconclusive": "#bdbdbd", "not supported": "#d55e00", "not run": "#ececec"}
 
 
-def robustness_figure(choices: pd.DataFrame, kinds: Mapping[str, str]) -> Drawing:
-    """In which share of the analysis choices each verdict holds, one bar a claim and target.
+#: What `claims.robustness` says of the gates -> title of its panel.
+_GATES = {"kept": "by the rules", "left aside": "by the intervals alone"}
 
-    choices: `claims.robustness` (columns claim, target, verdict, planned, one row a choice); an illustration counts as
-    the verdict that it illustrates. A dot marks what the rules as committed give.
+
+def robustness_figure(choices: pd.DataFrame, kinds: Mapping[str, str]) -> Drawing:
+    """In which share of the analysis choices each verdict holds, one bar a claim and target; with and without the gates.
+
+    choices: `claims.robustness` (columns claim, target, gates, scoring, verdict, planned, one row a choice); an illustration
+    counts as the verdict that it illustrates. A dot marks what the rules as committed give.
     """
     plain = choices["verdict"].str.replace("illustration: the rule would say ", "").str.replace("_", " ")
-    plain = plain.where(plain.isin(list(VERDICT_COLOURS)), "not run")
-    table = choices.assign(verdict=plain)
-    bars = list(table.groupby(["claim", "target"], sort=False))
-    figure, axes = new_figure(6.2, 0.34 * max(len(bars), 1) + 1.3)
-    axis = axes[0, 0]
-    labels, spoken = [], []
+    table = choices.assign(verdict=plain.where(plain.isin(list(VERDICT_COLOURS)), "not run"))
+    bars = {
+        (
+            claim,
+            target,
+        ): f"{_claim(claim)}, {'all targets' if target == 'all' else tables.TARGET_WORDS.get(target, target)}"
+        for claim, target in dict.fromkeys(zip(table["claim"], table["target"], strict=True))
+    }
+    figure, axes = new_figure(7.4, 0.34 * max(len(bars), 1) + 1.5, columns=2)
+    spoken = []
     with matplotlib.rc_context(STYLE):
-        for place, ((claim, target), part) in enumerate(bars):
-            left = 0.0
-            said = []
-            for verdict, colour in VERDICT_COLOURS.items():
-                share = float((part["verdict"] == verdict).mean())
-                if share:
-                    axis.barh(place, share, left=left, color=colour, edgecolor="white", height=0.7, zorder=2)
-                    said.append(f"{verdict} {share:.0%}")
-                    if (part.loc[part["planned"].astype(str) == "True", "verdict"] == verdict).any():
-                        axis.plot(left + share / 2, place, marker="o", color="black", markersize=5, zorder=3)
-                left += share
-            labels.append(
-                f"{_claim(claim)}, {'all targets' if target == 'all' else tables.TARGET_WORDS.get(target, target)}"
-            )
-            spoken.append(f"{labels[-1]}: {', '.join(said)}")
-        axis.set_yticks(range(len(bars)), labels)
-        axis.set_ylim(len(bars) - 0.4, -0.6)
-        axis.set_xlim(0, 1)
-        axis.set_xlabel("share of the analysis choices")
-        if choices["verdict"].str.startswith("illustration").any():
-            axis.set_title("Illustration, not a verdict")
-        axis.grid(axis="y", visible=False)
+        for axis, (gates, title) in zip(axes[0], _GATES.items(), strict=True):
+            for place, ((claim, target), label) in enumerate(bars.items()):
+                part = table[(table["claim"] == claim) & (table["target"] == target) & (table["gates"] == gates)]
+                left = 0.0
+                said = []
+                for verdict, colour in VERDICT_COLOURS.items() if len(part) else ():
+                    share = float((part["verdict"] == verdict).mean())
+                    if share:
+                        axis.barh(place, share, left=left, color=colour, edgecolor="white", height=0.7, zorder=2)
+                        said.append(f"{verdict} {share:.0%}")
+                        if (part.loc[part["planned"].astype(str) == "True", "verdict"] == verdict).any():
+                            axis.plot(left + share / 2, place, marker="o", color="black", markersize=5, zorder=3)
+                    left += share
+                spoken.append(f"{label}, {title}: {', '.join(said)}")
+            axis.set_yticks(range(len(bars)), list(bars.values()) if axis is axes[0, 0] else [])
+            axis.set_ylim(len(bars) - 0.4, -0.6)
+            axis.set_xlim(0, 1)
+            axis.set_xlabel("share of the choices")
+            axis.set_title(title)
+            axis.grid(axis="y", visible=False)
+        illustrated = bool(choices["verdict"].str.startswith("illustration").any())
+        if illustrated:
+            figure.suptitle("Illustration, not a verdict", fontsize=11)
         keys = [Patch(color=colour, label=verdict) for verdict, colour in VERDICT_COLOURS.items()]
         figure.legend(handles=keys, loc="outside lower center", ncols=4, fontsize=9)
-    n = int(table.groupby(["claim", "target"]).size().max()) if len(table) else 0
-    scorings = choices["scoring"].nunique() if "scoring" in choices else 1
     where = "; ".join(dict.fromkeys(kind_words(kinds, t) for t in TARGETS if t in kinds))
     caption = (
-        f"How far the answer to each claim hangs on our choices: share of {n} ways to judge in which each verdict holds "
-        f"({'other ways to score, ' if scorings > 1 else ''}the second metric, IoU or Dice and F1 for sensitivity, and half or double the margin). {where}. "
-        "Dot: the rules as fixed. On simulated data these are illustrations, not verdicts."
+        f"How far the answer to each claim hangs on our choices: in which share of {_ways(table)} each verdict holds. Tried were "
+        f"{_scorings(table)}the second metric (IoU or Dice; F1 for sensitivity) and half and double the margin. Left: by the "
+        "rules, where a failed gate makes a target inconclusive. Right: what the intervals alone would say, gates left aside, "
+        f"which is no verdict. {where}. Dot: the choice fixed beforehand."
+        f"{' On simulated data these are illustrations.' if illustrated else ''}"
     )
     return Drawing(figure, caption, f"One bar a claim and target. {'; '.join(spoken)}.", table)
+
+
+def _ways(choices: pd.DataFrame) -> str:
+    """ "12 ways to judge", or "12 (claim 2: 21) ways to judge" where a claim was asked in more ways than the others."""
+    n = choices[choices["gates"] == "kept"].groupby(["claim", "target"]).size().groupby("claim").max()
+    most = int(n.mode().iloc[0])
+    others = [f"{_claim(claim)}: {count}" for claim, count in n.items() if count != most]
+    return f"{most} ({', '.join(others)}) ways to judge" if others else f"{most} ways to judge"
+
+
+def _scorings(choices: pd.DataFrame) -> str:
+    """What `compare.rescored` tried, in words that end with a comma; "" where it tried nothing."""
+    names = [str(name) for name in choices["scoring"].unique()]
+    words = "one sum over all people instead of the mean over them, " if "all people pooled" in names else ""
+    thresholds = [name.removeprefix("threshold ") for name in names if name.startswith("threshold ")]
+    return words + (f"sensitivity at the thresholds {', '.join(thresholds)} beside 0.5, " if thresholds else "")
