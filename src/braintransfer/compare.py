@@ -391,9 +391,9 @@ def rescored(
             curves.append(curve.assign(**of, encoder=row["parameters"]["encoder"]))
     if curves:
         keys = ["threshold", "arm", "encoder", "source", "target", "seed", "subject"]
-        people = pd.concat(curves).groupby(keys)["sensitivity"].mean().rename("value").reset_index()
-        people["metric"], people["class"] = "lesion_sensitivity", ""
-        for threshold, part in people.groupby("threshold"):
+        scores = pd.concat(curves).groupby(keys)["sensitivity"].mean().rename("value").reset_index()
+        scores["metric"], scores["class"] = "lesion_sensitivity", ""
+        for threshold, part in scores.groupby("threshold"):
             if not math.isclose(float(str(threshold)), 0.5):
                 found[f"threshold {threshold:g}"] = part.drop(columns="threshold")
     return found
@@ -426,7 +426,7 @@ def _pooled(results: pd.DataFrame, simple: pd.DataFrame, lesions: dict[str, dict
         several = len(study.CLASSES[target]) > 1
         for name, part in cell[(cell["class"] != "") == several].groupby("class"):
             wide = part.pivot_table(index="subject", columns=["metric", "seed"], values="value", dropna=False)
-            reference = truth.loc[[(target, subject, name) for subject in wide.index]].to_numpy()[:, None]
+            reference = truth.reindex([(target, subject, name) for subject in wide.index]).to_numpy()[:, None]
             both = 2 * reference + wide["volume_error_ml"]
             shared = wide["dice"] * both / 2
             for metric, top, bottom in (("dice", 2 * shared, both), ("iou", shared, both - shared)):
