@@ -473,8 +473,11 @@ def stage(profile: str, relative: str, data: str, only: str, n: int, folder: str
     sys.exit(code)
 
 
-def execute(stage: plan.Stage, run: Path) -> int:
-    """Run a stage's notebook into its folder. 0 done, 2 bad input, 1 anything else; the reason goes to error.txt."""
+def execute(stage: plan.Stage, run: Path, *, aloud: bool = False) -> int:
+    """Run a stage's notebook into its folder. 0 done, 2 bad input, 1 anything else; the reason goes to error.txt.
+
+    aloud: what the notebook prints is shown while it runs.
+    """
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
@@ -498,6 +501,7 @@ def execute(stage: plan.Stage, run: Path) -> int:
             cwd=project_root(),
             progress_bar=False,
             log_output=False,
+            stdout_file=sys.stdout if aloud else None,
         )
         if read_manifest(folder) is None:
             raise RuntimeError(f"the notebook ended without a manifest; look at {working}")
@@ -779,7 +783,7 @@ def prove(names: tuple[str, ...], data: str, repeats: int) -> None:
         given |= {"data": str(in_project(data).resolve()) if data else "", "repeats": repeats or None}
         parameters = {key: value for key, value in given.items() if key in defaults and value is not None}
         click.echo(f"{PROOFS[name]} ...")
-        code = max(code, execute(plan.Stage(stage, name, f"prove {name}", parameters, ()), run))
+        code = max(code, execute(plan.Stage(stage, name, f"prove {name}", parameters, ()), run, aloud=True))
         if code == 0:
             click.echo(f"  runs/proof/{name}")
     sys.exit(code)
