@@ -11,8 +11,11 @@ import pytest
 import torch
 
 from braintransfer.augment import Strength
+from braintransfer.plan import parse_cells
 from braintransfer.proofs import speed
 from braintransfer.proofs.loaders import LOADERS, Slices
+from braintransfer.settings import Profile
+from braintransfer.store import target_folds
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +83,15 @@ def test_a_set_is_prepared_in_a_process_of_its_own_and_then_found_there() -> Non
     (row,) = speed.preparing_table(sizes=(2,), spacing=4.0, side=(64, 64)).to_dict("records")
     assert row["scans"] == 2 and row["scans a minute"] > 0 and row["peak memory (MB)"] > 100
     assert row["a second time (s)"] > 0
+
+
+def test_a_run_that_is_timed_has_the_people_sources_and_seeds_asked_for() -> None:
+    values, only = speed.run_of(people=5, sources=4, seeds=2)
+    profile = Profile.model_validate({"name": "growing", **values})
+    cells = parse_cells(profile, only)
+    assert [source for _, source, _ in cells].count("mri-segmentation") == 1 and len(cells) == 4
+    assert sum(source.startswith("mri") for _, source, _ in cells) == 3 and {t for t, _, _ in cells} == {"anatomy"}
+    assert list(profile.seeds) == [0, 1]
+    people = [f"p{k}" for k in range(profile.targets["anatomy"].subjects)]
+    folds = target_folds(people, folds=2, n_validation=1, rng=np.random.default_rng(0))["folds"]
+    assert len(folds[0]["test"]) == 5 and len(folds[0]["train"]) == 4

@@ -8,11 +8,12 @@ import gc
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -30,7 +31,7 @@ from braintransfer.machine import Machine, keep_memory
 from braintransfer.network import build_unet
 from braintransfer.prepare import prepare
 from braintransfer.proofs.loaders import LOADERS, Slices
-from braintransfer.provenance import peak_memory_mb, write_manifest
+from braintransfer.provenance import MANIFEST, peak_memory_mb, project_root, write_manifest
 from braintransfer.settings import PrepareSettings
 from braintransfer.store import Store, StoreWriter, open_store
 from braintransfer.training import (
@@ -469,6 +470,93 @@ def _prepare_once(root: Path, spacing: float, side: tuple[int, int]) -> tuple[fl
     start, busy = time.perf_counter(), time.process_time()
     prepare(settings, report=lambda _: None)
     return time.perf_counter() - start, time.process_time() - busy, peak_memory_mb()
+
+
+# -------------------------------------------------------------------------------------------------------------- whole runs
+#: What a whole run may have more of -> how much of it is tried.
+RUNS = {"people tested": (5, 15, 45), "sources": (1, 3, 6), "seeds": (1, 2, 4)}
+STEPS = 60
+
+
+def run_of(people: int, sources: int, seeds: int, steps: int = STEPS) -> tuple[dict[str, Any], str]:
+    """A profile with one simulated target, anatomy, and its cells as `run --only` takes them.
+
+    people: tested, at least five; as many are prepared beside them, of whom four are trained on. sources: trained here, MRI
+    first. steps: of each training.
+    """
+    schedule = {"steps": steps, "batch": 8, "learning_rate": 0.003, "crop": 64}
+    people_of = {"subjects": 2 * people, "folds": 2, "run_folds": [0], "n_train": 4, "n_validation": 1}
+    profile = {
+        "title": "Made up for a measurement", "size_note": "Its numbers mean nothing.", "encoder": ENCODER, "seed": 0,
+        "seeds": list(range(seeds)), "spacing": 3.0, "size": [96, 64], "source_size": 64, "source_images": 60,
+        "sources": {domain: {"recipe": f"simulated_{domain}", "images": 100} for domain in study.DOMAINS},
+        "targets": {target: {"recipe": f"simulated_{target}", **people_of} for target in study.TARGETS}, "pretrain": schedule, "finetune": schedule,
+    }  # fmt: skip
+    chosen = sorted(study.PRETRAINED_HERE, key=lambda source: not source.startswith("mri"))[:sources]
+    return profile, ",".join(f"anatomy:{source}" for source in chosen)
+
+
+def runs_table(
+    report: Callable[[str], None] = print, tried: Mapping[str, Sequence[int]] = RUNS, steps: int = STEPS
+) -> pd.DataFrame:
+    """Whole runs with more people, sources or seeds, one stage at a time: their time by the clock, and the largest stage's memory.
+
+    Each is `braintransfer run` in a project of its own. Columns: what grows, cost, grows with power, each one more (s), peak
+    memory (MB, of the smallest and the largest run).
+    """
+    measured: dict[tuple[int, int, int], tuple[float, float]] = {}
+    least = {what: min(sizes) for what, sizes in tried.items()}
+    rows = []
+    for what, sizes in tried.items():
+        seconds, memory = [], []
+        for size in sizes:
+            now = least | {what: size}
+            asked = now["people tested"], now["sources"], now["seeds"]
+            if asked not in measured:
+                measured[asked] = _run_once(*run_of(*asked, steps=steps))
+                report(f"{what} {size}: {measured[asked][0]:.0f} s")
+            seconds.append(measured[asked][0])
+            memory.append(measured[asked][1])
+        rows.append(
+            {
+                "what grows": what,
+                "cost": "; ".join(f"{n}: {cost:.0f} s" for n, cost in zip(sizes, seconds, strict=True)),
+                "grows with power": round(exponent(list(sizes), seconds), 2),
+                "each one more (s)": round(float(np.polyfit(sizes, seconds, 1)[0]), 2),
+                "peak memory (MB)": f"{memory[0]:.0f} to {memory[-1]:.0f}",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _run_once(profile: dict[str, Any], only: str) -> tuple[float, float]:
+    """Seconds of a whole run of a profile, and the peak memory (MB) of its largest stage. BadInput when it does not finish."""
+    with tempfile.TemporaryDirectory(prefix="braintransfer-speed-") as folder:
+        project = Path(folder)
+        for name in ("notebooks", "book/proof"):
+            shutil.copytree(project_root() / name, project / name)
+        for name in ("_config.yml", "_toc.yml"):
+            shutil.copy(project_root() / name, project / name)
+        (project / "growing.yaml").write_text(json.dumps(profile), encoding="utf-8")
+        command = [
+            sys.executable,
+            "-m",
+            "braintransfer.cli",
+            "run",
+            "--profile",
+            "growing.yaml",
+            "--only",
+            only,
+            "--jobs",
+            "1",
+        ]
+        start = time.perf_counter()
+        done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+        seconds = time.perf_counter() - start
+        if done.returncode:
+            raise BadInput(f"a run that was to be timed did not finish: {(done.stdout + done.stderr)[-500:]}")
+        manifests = [json.loads(path.read_text(encoding="utf-8")) for path in (project / "runs").rglob(MANIFEST)]
+        return seconds, max(float(manifest["peak_memory_mb"]) for manifest in manifests)
 
 
 def main(arguments: list[str]) -> None:
