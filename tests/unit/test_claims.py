@@ -654,9 +654,9 @@ def test_a_rescoring_of_one_metric_asks_only_the_claims_that_hang_on_it() -> Non
 
 
 def test_leaving_the_gates_aside_changes_no_interval_and_says_what_they_held_back() -> None:
-    world, none = cells({("stroke", "mri-segmentation", "dice"): -0.2}), {}
-    kept = claims.judge(RULES, world, claims.Evidence(none))
-    aside = claims.judge(RULES, world, claims.Evidence(none), gated=False)
+    world = cells({("stroke", "mri-segmentation", "dice"): -0.2})
+    kept = claims.judge(RULES, world, claims.Evidence())
+    aside = claims.judge(RULES, world, claims.Evidence(), gated=False)
     assert [r["lower"] for r in kept.contrasts] == [r["lower"] for r in aside.contrasts]
     assert verdict(kept, "claim1", "stroke") == "inconclusive" and verdict(aside, "claim1", "stroke") == "not_supported"
 

@@ -150,7 +150,9 @@ def test_a_comparison_asks_how_far_the_claims_hang_on_thresholds_and_on_pooling(
 
 def test_pooled_scores_are_the_ratios_of_all_voxels_and_all_lesions_together() -> None:
     rng = np.random.default_rng(0)
-    rows, empty, sums, lesions = [], [], {}, {}
+    rows, empty = [], []
+    sums: dict[tuple[str, int], list[tuple[int, float, float, float]]] = {}
+    lesions: dict[str, dict[str, float]] = {}
     for target, classes in (("stroke", [""]), ("anatomy", ["csf", "gm", "wm"])):
         for k, name in enumerate(classes):
             for person in "abcde":
