@@ -700,6 +700,9 @@ def _metrics(rules: Rules) -> set[str]:
 #: The same question with another metric: the other overlap measure, and F1 in the place of sensitivity.
 TWINS = {"dice": "iou", "iou": "dice", "miou": "dice", "lesion_sensitivity": "lesion_f1"}
 
+#: Other ways to score (`compare.rescored`), by what they are called in a table: the sum over all people, and "threshold 0.3".
+POOLED, AT_THRESHOLD = "all people pooled", "threshold "
+
 
 def other_choice(rules: Rules, *, twin: bool = False, margin_factor: float = 1.0) -> Rules:
     """The same rules with every margin times `margin_factor` and, with `twin`, each metric replaced by its twin."""

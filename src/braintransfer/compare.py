@@ -55,6 +55,9 @@ class Comparison:
     seconds: float
 
 
+_CELL = ["arm", "encoder", "source", "target"]
+
+
 def rows_of(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
     """The trainings of a cell or a source: their folders and manifests, those alone that its own manifest names.
 
@@ -325,10 +328,11 @@ def compare(settings: CompareSettings, report: Callable[[str], None] = print) ->
         for name, table in made.items():
             write_table(folder / f"{name}.csv", table)
         write_table(folder / "contrasts_by_fold.csv", claims.differences_by_fold(claims.load(rules), results))
-        write_table(folder / "froc.csv", _froc(settings, cells))
+        curves = _curves(settings, cells)
+        write_table(folder / "froc.csv", _froc(curves))
         write_table(folder / "learned.csv", _learned_table(known))
         write_table(folder / "skipped.csv", _skipped(settings, cells))
-        others = rescored(settings, cells, results, simple)
+        others = rescored(settings, results, simple, curves)
         choices = claims.robustness(claims.load(rules), results, known, rescored=others, **real_or_not)
         write_table(folder / "robustness.csv", choices)
     seconds = round(time.perf_counter() - start, 1)
@@ -350,52 +354,44 @@ def _skipped(settings: CompareSettings, cells: list[Cell]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["target", "why"])
 
 
-def _froc(settings: CompareSettings, cells: list[Cell]) -> pd.DataFrame:
-    """Free-response curves of the main arm: sensitivity and false positives by target, source and threshold, means over people and seeds."""
+def _curves(settings: CompareSettings, cells: list[Cell]) -> pd.DataFrame:
+    """Free-response curves: a row a network, person and threshold with sensitivity and fp_per_scan, means over a person's scans."""
     frames = []
     for target, source, arm in cells:
         folder = settings.inputs / "targets" / arm / target / source
-        for place, _ in rows_of(folder) if arm == "main" and target in study.DETECTED else ():
-            frames.append(pd.read_csv(place / "froc.csv").assign(target=target, source=source))
-    keys = ["target", "source", "threshold"]
-    if not frames:
-        return pd.DataFrame(columns=[*keys, "sensitivity", "fp_per_scan"])
+        for place, manifest in rows_of(folder) if target in study.DETECTED else ():
+            of = {name: manifest["parameters"][name] for name in ("encoder", "seed")}
+            curve = pd.read_csv(place / "froc.csv", dtype={"subject": str})
+            frames.append(curve.assign(arm=arm, source=source, target=target, **of))
     values = ["sensitivity", "fp_per_scan"]
-    # a person's scans first, as everywhere
-    people = pd.concat(frames).groupby([*keys, "subject"], sort=True)[values].mean()
+    if not frames:
+        return pd.DataFrame(columns=[*_CELL, "seed", "subject", "threshold", *values])
+    return pd.concat(frames).groupby([*_CELL, "seed", "subject", "threshold"], sort=True)[values].mean().reset_index()
+
+
+def _froc(curves: pd.DataFrame) -> pd.DataFrame:
+    """Sensitivity and false positives of the main arm by target, source and threshold: means over people and seeds."""
+    keys, values = ["target", "source", "threshold"], ["sensitivity", "fp_per_scan"]
+    people = curves[curves["arm"] == "main"].groupby([*keys, "subject"], sort=True)[values].mean()
     return people.groupby(level=keys, sort=True)[values].mean().reset_index()
 
 
-_CELL = ["arm", "encoder", "source", "target"]
-POOLED = "all people pooled"
-
-
 def rescored(
-    settings: CompareSettings, cells: list[Cell], results: pd.DataFrame, simple: pd.DataFrame
+    settings: CompareSettings, results: pd.DataFrame, simple: pd.DataFrame, curves: pd.DataFrame
 ) -> dict[str, pd.DataFrame]:
     """The same networks scored in other ways, for `claims.robustness`: name -> rows like `results`, of some metrics alone.
 
-    POOLED: overlap and sensitivity over all voxels and lesions of all people instead of the mean over people
+    claims.POOLED: overlap and sensitivity over all voxels and lesions of all people instead of the mean over people
     (`statistics.pooled_values`; several scans of a person were averaged before). "threshold 0.3" and so on: lesion
-    sensitivity at another threshold than .5, from the free-response curves. simple: scores of the baselines.
+    sensitivity at another threshold than .5, from `_curves`. simple: scores of the baselines.
     """
     people = results[results["target"].isin(study.DETECTED)].groupby("target")["subject"].unique()
-    found = {POOLED: _pooled(results, simple, {str(t): _n_lesions(settings, str(t), p) for t, p in people.items()})}
-    curves = []
-    for target, source, arm in cells:
-        for place, row in (
-            rows_of(settings.inputs / "targets" / arm / target / source) if target in study.DETECTED else ()
-        ):
-            of = {"target": target, "source": source, "arm": arm, "seed": row["parameters"]["seed"]}
-            curve = pd.read_csv(place / "froc.csv", dtype={"subject": str, "scan": str})
-            curves.append(curve.assign(**of, encoder=row["parameters"]["encoder"]))
-    if curves:
-        keys = ["threshold", "arm", "encoder", "source", "target", "seed", "subject"]
-        scores = pd.concat(curves).groupby(keys)["sensitivity"].mean().rename("value").reset_index()
-        scores["metric"], scores["class"] = "lesion_sensitivity", ""
-        for threshold, part in scores.groupby("threshold"):
-            if not math.isclose(float(str(threshold)), 0.5):
-                found[f"threshold {threshold:g}"] = part.drop(columns="threshold")
+    lesions = {str(target): _n_lesions(settings, str(target), of) for target, of in people.items()}
+    found = {claims.POOLED: _pooled(results, simple, lesions)}
+    scores = curves.rename(columns={"sensitivity": "value"}).assign(metric="lesion_sensitivity", **{"class": ""})
+    for threshold, part in scores.groupby("threshold"):
+        if not math.isclose(float(str(threshold)), 0.5):
+            found[f"{claims.AT_THRESHOLD}{threshold:g}"] = part
     return found
 
 

@@ -141,7 +141,8 @@ def test_a_comparison_asks_how_far_the_claims_hang_on_thresholds_and_on_pooling(
     assert set(choices["scoring"]) == {"as planned", "all people pooled", "threshold 0.9"}
     settings = CompareSettings(read_from=str(run), write_to=str(run), cells=["stroke:imagenet"])
     found = compare.compare(settings, lambda line: None)
-    others = compare.rescored(settings, [("stroke", "imagenet", "main")], found.results, found.baselines)
+    curves = compare._curves(settings, [("stroke", "imagenet", "main")])
+    others = compare.rescored(settings, found.results, found.baselines, curves)
     assert set(others["threshold 0.9"]["value"].round(9)) == {0.2}
     pooled = others["all people pooled"].groupby("metric")["value"].mean()
     assert pooled["dice"] == pytest.approx(0.4) and pooled["iou"] == pytest.approx(0.25)

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
 from braintransfer import tables
+from braintransfer.claims import AT_THRESHOLD, POOLED
 from braintransfer.figures.base import (
     COLOURS,
     STYLE,
@@ -421,18 +422,14 @@ def robustness_figure(choices: pd.DataFrame, kinds: Mapping[str, str]) -> Drawin
     """
     plain = choices["verdict"].str.replace("illustration: the rule would say ", "").str.replace("_", " ")
     table = choices.assign(verdict=plain.where(plain.isin(list(VERDICT_COLOURS)), "not run"))
-    bars = {
-        (
-            claim,
-            target,
-        ): f"{_claim(claim)}, {'all targets' if target == 'all' else tables.TARGET_WORDS.get(target, target)}"
-        for claim, target in dict.fromkeys(zip(table["claim"], table["target"], strict=True))
-    }
+    bars = dict.fromkeys(zip(table["claim"], table["target"], strict=True))
+    words = {"all": "all targets", **tables.TARGET_WORDS}
+    labels = [f"{_claim(claim)}, {words.get(target, target)}" for claim, target in bars]
     figure, axes = new_figure(7.4, 0.34 * max(len(bars), 1) + 1.5, columns=2)
     spoken = []
     with matplotlib.rc_context(STYLE):
         for axis, (gates, title) in zip(axes[0], _GATES.items(), strict=True):
-            for place, ((claim, target), label) in enumerate(bars.items()):
+            for place, ((claim, target), label) in enumerate(zip(bars, labels, strict=True)):
                 part = table[(table["claim"] == claim) & (table["target"] == target) & (table["gates"] == gates)]
                 left = 0.0
                 said = []
@@ -445,7 +442,7 @@ def robustness_figure(choices: pd.DataFrame, kinds: Mapping[str, str]) -> Drawin
                             axis.plot(left + share / 2, place, marker="o", color="black", markersize=5, zorder=3)
                     left += share
                 spoken.append(f"{label}, {title}: {', '.join(said)}")
-            axis.set_yticks(range(len(bars)), list(bars.values()) if axis is axes[0, 0] else [])
+            axis.set_yticks(range(len(bars)), labels if axis is axes[0, 0] else [])
             axis.set_ylim(len(bars) - 0.4, -0.6)
             axis.set_xlim(0, 1)
             axis.set_xlabel("share of the choices")
@@ -478,6 +475,6 @@ def _ways(choices: pd.DataFrame) -> str:
 def _scorings(choices: pd.DataFrame) -> str:
     """What `compare.rescored` tried, in words that end with a comma; "" where it tried nothing."""
     names = [str(name) for name in choices["scoring"].unique()]
-    words = "one sum over all people instead of the mean over them, " if "all people pooled" in names else ""
-    thresholds = [name.removeprefix("threshold ") for name in names if name.startswith("threshold ")]
+    words = "one sum over all people instead of the mean over them, " if POOLED in names else ""
+    thresholds = [name.removeprefix(AT_THRESHOLD) for name in names if name.startswith(AT_THRESHOLD)]
     return words + (f"sensitivity at the thresholds {', '.join(thresholds)} beside 0.5, " if thresholds else "")

@@ -94,6 +94,14 @@ def faults(repeats: int, seed: int) -> list[Fault]:
     return chosen
 
 
+def copy_project(source: Path, to: Path, *folders: str) -> None:
+    """A project in `to` with these folders of `source`, and the files by which one is known."""
+    for name in folders:
+        shutil.copytree(source / name, to / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("_config.yml", "_toc.yml"):
+        shutil.copy(source / name, to / name)
+
+
 class Laboratory:
     """A copy of the project with a run that nobody disturbs; disturbed runs start from the stages that it had finished."""
 
@@ -103,10 +111,7 @@ class Laboratory:
         if not self.source.is_dir():
             part = folder / "project.part"
             shutil.rmtree(part, ignore_errors=True)
-            for name in ("src", "notebooks", "book/proof"):
-                shutil.copytree(project_root() / name, part / name, ignore=shutil.ignore_patterns("__pycache__"))
-            for name in ("_config.yml", "_toc.yml"):
-                shutil.copy(project_root() / name, part / name)
+            copy_project(project_root(), part, "src", "notebooks", "book/proof")
             part.rename(self.source)
         self.hook.mkdir(exist_ok=True)
         (self.hook / "sitecustomize.py").write_text(_HOOK, encoding="utf-8")
@@ -151,10 +156,7 @@ class Laboratory:
 
     def begin(self, project: Path, stage: str) -> None:
         """Lay a project out as the run would have left it just before `stage`, times of files included."""
-        for name in ("notebooks", "book"):
-            shutil.copytree(self.source / name, project / name)
-        for name in ("_config.yml", "_toc.yml"):
-            shutil.copy(self.source / name, project / name)
+        copy_project(self.source, project, "notebooks", "book")
         shutil.copytree(self.source / ".snakemake" / "metadata", project / ".snakemake" / "metadata")
         run = project / "runs" / PROFILE
         run.mkdir(parents=True, exist_ok=True)

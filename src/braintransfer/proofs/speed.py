@@ -8,7 +8,6 @@ import gc
 import json
 import math
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -30,6 +29,7 @@ from braintransfer.errors import BadInput
 from braintransfer.machine import Machine, keep_memory
 from braintransfer.network import build_unet
 from braintransfer.prepare import prepare
+from braintransfer.proofs.faults import copy_project
 from braintransfer.proofs.loaders import LOADERS, Slices
 from braintransfer.provenance import MANIFEST, peak_memory_mb, project_root, write_manifest
 from braintransfer.settings import PrepareSettings
@@ -490,7 +490,8 @@ def run_of(people: int, sources: int, seeds: int, steps: int = STEPS) -> tuple[d
         "title": "Made up for a measurement", "size_note": "Its numbers mean nothing.", "encoder": ENCODER, "seed": 0,
         "seeds": list(range(seeds)), "spacing": 3.0, "size": [96, 64], "source_size": 64, "source_images": 60,
         "sources": {domain: {"recipe": f"simulated_{domain}", "images": 100} for domain in study.DOMAINS},
-        "targets": {target: {"recipe": f"simulated_{target}", **people_of} for target in study.TARGETS}, "pretrain": schedule, "finetune": schedule,
+        "targets": {target: {"recipe": f"simulated_{target}", **people_of} for target in study.TARGETS},
+        "pretrain": schedule, "finetune": schedule,
     }  # fmt: skip
     chosen = sorted(study.PRETRAINED_HERE, key=lambda source: not source.startswith("mri"))[:sources]
     return profile, ",".join(f"anatomy:{source}" for source in chosen)
@@ -533,23 +534,10 @@ def _run_once(profile: dict[str, Any], only: str) -> tuple[float, float]:
     """Seconds of a whole run of a profile, and the peak memory (MB) of its largest stage. BadInput when it does not finish."""
     with tempfile.TemporaryDirectory(prefix="braintransfer-speed-") as folder:
         project = Path(folder)
-        for name in ("notebooks", "book/proof"):
-            shutil.copytree(project_root() / name, project / name)
-        for name in ("_config.yml", "_toc.yml"):
-            shutil.copy(project_root() / name, project / name)
+        copy_project(project_root(), project, "notebooks", "book/proof")
         (project / "growing.yaml").write_text(json.dumps(profile), encoding="utf-8")
-        command = [
-            sys.executable,
-            "-m",
-            "braintransfer.cli",
-            "run",
-            "--profile",
-            "growing.yaml",
-            "--only",
-            only,
-            "--jobs",
-            "1",
-        ]
+        asked = ["run", "--profile", "growing.yaml", "--only", only, "--jobs", "1"]
+        command = [sys.executable, "-m", "braintransfer.cli", *asked]
         start = time.perf_counter()
         done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
         seconds = time.perf_counter() - start
