@@ -700,8 +700,8 @@ def _metrics(rules: Rules) -> set[str]:
 #: The same question with another metric: the other overlap measure, and F1 in the place of sensitivity.
 TWINS = {"dice": "iou", "iou": "dice", "miou": "dice", "lesion_sensitivity": "lesion_f1"}
 
-#: Other ways to score (`compare.rescored`), by what they are called in a table: the sum over all people, and "threshold 0.3".
-POOLED, AT_THRESHOLD = "all people pooled", "threshold "
+#: One of the other ways to score (`compare.rescored`), as a table calls it: the sum over all people.
+POOLED = "all people pooled"
 
 
 def other_choice(rules: Rules, *, twin: bool = False, margin_factor: float = 1.0) -> Rules:
@@ -715,6 +715,12 @@ def other_choice(rules: Rules, *, twin: bool = False, margin_factor: float = 1.0
         if twin and claim.metric != "headline":
             update[name] = claim.model_copy(update={"metric": TWINS.get(claim.metric, claim.metric)})
     return rules.model_copy(update=update)
+
+
+def _whole(other: dict[Key, Cell], planned: Mapping[Key, Cell]) -> dict[Key, Cell]:
+    """Of cells scored in another way those whose target and metric were scored so in every cell: never two ways in one contrast."""
+    absent = {key[2:] for key in planned.keys() - other.keys()}
+    return {key: cell for key, cell in other.items() if key[2:] not in absent}
 
 
 def robustness(
@@ -733,7 +739,8 @@ def robustness(
 
     rescored: name -> results table of the same networks scored with another detection rule, threshold, or pooling;
     each is one more level of `scoring` beside "as planned". It may hold some metrics alone: the others stay as planned
-    for the gates, and of the claims only those are asked whose metric it holds. Columns: claim, target ("all" = the whole claim),
+    for the gates, and of the claims only those are asked whose metric it holds; a target and metric that lacks a cell of `results`
+    is left out. Columns: claim, target ("all" = the whole claim),
     scoring, metric, margin_factor, gates ("kept", or "left aside": what the intervals alone would say, no verdict), verdict
     (an illustration as in `evaluate`), planned (True for the choice of claims.yaml, gates kept or left aside).
     """
@@ -744,7 +751,7 @@ def robustness(
     rows = []
     as_planned = cells_of(results, encoder, _metrics(rules))
     for scoring, table in {"as planned": None, **(rescored or {})}.items():
-        other = {} if table is None else cells_of(table, encoder, _metrics(rules))
+        other = {} if table is None else _whole(cells_of(table, encoder, _metrics(rules)), as_planned)
         cells, held = as_planned | other, {(target, metric) for _, _, target, metric in other}
         for twin in (False, True):
             for factor in margin_factors:

@@ -328,11 +328,11 @@ def compare(settings: CompareSettings, report: Callable[[str], None] = print) ->
         for name, table in made.items():
             write_table(folder / f"{name}.csv", table)
         write_table(folder / "contrasts_by_fold.csv", claims.differences_by_fold(claims.load(rules), results))
-        curves = _curves(settings, cells)
+        curves = _of_networks(settings, cells, "froc.csv", ["threshold"], ["sensitivity", "fp_per_scan"])
         write_table(folder / "froc.csv", _froc(curves))
         write_table(folder / "learned.csv", _learned_table(known))
         write_table(folder / "skipped.csv", _skipped(settings, cells))
-        others = rescored(settings, results, simple, curves)
+        others = rescored(settings, cells, results, simple)
         choices = claims.robustness(claims.load(rules), results, known, rescored=others, **real_or_not)
         write_table(folder / "robustness.csv", choices)
     seconds = round(time.perf_counter() - start, 1)
@@ -354,19 +354,25 @@ def _skipped(settings: CompareSettings, cells: list[Cell]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["target", "why"])
 
 
-def _curves(settings: CompareSettings, cells: list[Cell]) -> pd.DataFrame:
-    """Free-response curves: a row a network, person and threshold with sensitivity and fp_per_scan, means over a person's scans."""
+def _of_networks(
+    settings: CompareSettings, cells: list[Cell], file: str, by: list[str], values: list[str]
+) -> pd.DataFrame:
+    """A table that each network with lesions left, of all of them: a row a network, person and `by`, means over a person's scans.
+
+    Rows without that file (of a version that did not write it) are left out.
+    """
     frames = []
     for target, source, arm in cells:
         folder = settings.inputs / "targets" / arm / target / source
         for place, manifest in rows_of(folder) if target in study.DETECTED else ():
-            of = {name: manifest["parameters"][name] for name in ("encoder", "seed")}
-            curve = pd.read_csv(place / "froc.csv", dtype={"subject": str})
-            frames.append(curve.assign(arm=arm, source=source, target=target, **of))
-    values = ["sensitivity", "fp_per_scan"]
+            if (place / file).is_file():
+                of = {name: manifest["parameters"][name] for name in ("encoder", "seed")}
+                frame = pd.read_csv(place / file, dtype={"subject": str})
+                frames.append(frame.assign(arm=arm, source=source, target=target, **of))
+    keys = [*_CELL, "seed", "subject", *by]
     if not frames:
-        return pd.DataFrame(columns=[*_CELL, "seed", "subject", "threshold", *values])
-    return pd.concat(frames).groupby([*_CELL, "seed", "subject", "threshold"], sort=True)[values].mean().reset_index()
+        return pd.DataFrame(columns=[*keys, *values])
+    return pd.concat(frames).groupby(keys, sort=True)[values].mean().reset_index()
 
 
 def _froc(curves: pd.DataFrame) -> pd.DataFrame:
@@ -377,22 +383,19 @@ def _froc(curves: pd.DataFrame) -> pd.DataFrame:
 
 
 def rescored(
-    settings: CompareSettings, results: pd.DataFrame, simple: pd.DataFrame, curves: pd.DataFrame
+    settings: CompareSettings, cells: list[Cell], results: pd.DataFrame, simple: pd.DataFrame
 ) -> dict[str, pd.DataFrame]:
     """The same networks scored in other ways, for `claims.robustness`: name -> rows like `results`, of some metrics alone.
 
     claims.POOLED: overlap and sensitivity over all voxels and lesions of all people instead of the mean over people
-    (`statistics.pooled_values`; several scans of a person were averaged before). "threshold 0.3" and so on: lesion
-    sensitivity at another threshold than .5, from `_curves`. simple: scores of the baselines.
+    (`statistics.pooled_values`; several scans of a person were averaged before). "threshold 0.3", "rule of ATLAS" and so on:
+    of lesions, at another threshold than .5 and by other rules (`evaluate.score_otherwise`). simple: scores of the baselines.
     """
     people = results[results["target"].isin(study.DETECTED)].groupby("target")["subject"].unique()
     lesions = {str(target): _n_lesions(settings, str(target), of) for target, of in people.items()}
     found = {claims.POOLED: _pooled(results, simple, lesions)}
-    scores = curves.rename(columns={"sensitivity": "value"}).assign(metric="lesion_sensitivity", **{"class": ""})
-    for threshold, part in scores.groupby("threshold"):
-        if not math.isclose(float(str(threshold)), 0.5):
-            found[f"{claims.AT_THRESHOLD}{threshold:g}"] = part
-    return found
+    otherwise = _of_networks(settings, cells, "otherwise.csv", ["scoring", "metric"], ["value"])
+    return found | {str(name): rows.assign(**{"class": ""}) for name, rows in otherwise.groupby("scoring")}
 
 
 def _n_lesions(settings: CompareSettings, target: str, people: Collection[str]) -> dict[str, float]:

@@ -189,8 +189,12 @@ SPLIT_COLUMNS = ("what", "seconds", "of")
 _RECORDED = {
     ("sources", "seconds_training"): "pre-training: training steps",
     ("targets", "seconds_training"): "fine-tuning: training steps",
-    ("targets", "seconds_scoring"): "fine-tuning: scoring the test people",
+    ("targets", "seconds_predicting"): "fine-tuning: predicting the test people",
+    ("targets", "seconds_measuring"): "fine-tuning: measuring the predictions",
+    ("targets", "seconds_scoring"): "fine-tuning: scoring the test people",  # both together, in manifests of older runs
 }
+#: Those in which a network computes.
+COMPUTE = tuple(what for (_, name), what in _RECORDED.items() if name in ("seconds_training", "seconds_predicting"))
 #: What is left of the seconds of a training or a stage, by the group of its folder, in the order of the work.
 _REST = {
     "data": "preparing the data",
@@ -261,9 +265,17 @@ def split_table(
     return pd.DataFrame(rows, columns=list(SPLIT_COLUMNS))
 
 
+def over_compute(split: pd.DataFrame) -> float:
+    """All seconds of a `split_table` over those in which a network trained or predicted; NaN where predicting was not recorded."""
+    seconds = dict(zip(split["what"], split["seconds"], strict=True))
+    if not all(what in seconds for what in COMPUTE[1:]):
+        return float("nan")
+    return float(split["seconds"].sum()) / sum(seconds.get(what, 0.0) for what in COMPUTE)
+
+
 # ----------------------------------------------------------------------------------------------------- at another scale
 #: Files that one trained network leaves in its folder.
-FILES = 7
+FILES = 8
 
 
 def planning(

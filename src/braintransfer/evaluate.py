@@ -14,8 +14,9 @@ from braintransfer.machine import Machine
 from braintransfer.store import Store
 from braintransfer.training import outputs
 
-#: Where the free-response curve is sampled; the study itself decides at .5.
-FROC_THRESHOLDS = (0.1, 0.3, 0.5, 0.7, 0.9)
+#: A voxel with a larger probability is predicted; and where the free-response curve is sampled.
+THRESHOLD = 0.5
+FROC_THRESHOLDS = (0.1, 0.3, THRESHOLD, 0.7, 0.9)
 
 
 def slice_probabilities(network: nn.Module, images: np.ndarray, machine: Machine) -> np.ndarray:
@@ -52,7 +53,7 @@ def volume_in_own_grid(
 def labels_from(probabilities: np.ndarray) -> np.ndarray:
     """Labels uint8 from probabilities (C + 1, ...): one foreground class at threshold .5, several by the largest."""
     if len(probabilities) == 2:
-        return (probabilities[1] > 0.5).astype(np.uint8)
+        return (probabilities[1] > THRESHOLD).astype(np.uint8)
     return probabilities.argmax(axis=0).astype(np.uint8)
 
 
@@ -79,12 +80,34 @@ def score(
     )  # fmt: skip
 
 
-def detection_curve(store: Store, scan: str, probabilities: np.ndarray) -> list[dict[str, float]]:
-    """Free-response curve of one scan: sensitivity and false positives at each of FROC_THRESHOLDS, in its own grid."""
-    truth, _ = reference(store, scan)
+def score_otherwise(
+    store: Store, scan: str, probabilities: np.ndarray
+) -> tuple[list[dict[str, float]], list[dict[str, Any]]]:
+    """What thresholds and rules make of one scan with lesions, in its own grid: the free-response curve, and scores.
+
+    The curve: sensitivity and fp_per_scan at each of FROC_THRESHOLDS. The scores: one row a scoring and metric, at each threshold
+    but the study's own (Dice, IoU, lesion sensitivity, lesion F1), and by each of `metrics.by_other_rules` (the latter two).
+    """
+    truth, lesion = reference(store, scan)[0] > 0, 1 - probabilities[0]
     spacing = tuple(store.scans[scan]["own"]["spacing"])
-    points = metrics.froc(1 - probabilities[0], truth > 0, spacing, FROC_THRESHOLDS)
-    return [{"threshold": t, "sensitivity": s, "fp_per_scan": f} for t, s, f in points]
+    found = metrics.detect_at(lesion, truth, spacing, FROC_THRESHOLDS)
+    curve, scores = [], dict(metrics.by_other_rules(lesion > THRESHOLD, truth, spacing))
+    rows: list[dict[str, Any]] = []
+    for threshold, of in zip(FROC_THRESHOLDS, found, strict=True):
+        curve.append(
+            {"threshold": threshold, "sensitivity": of.sensitivity, "fp_per_scan": float(of.n_pred - of.n_true_pred)}
+        )
+        if threshold != THRESHOLD:
+            name = f"{metrics.AT_THRESHOLD}{threshold:g}"
+            scores[name] = (of.sensitivity, of.f1)
+            rows += [
+                {"scoring": name, "metric": metric, "value": overlap(lesion > threshold, truth)}
+                for metric, overlap in (("dice", metrics.dice), ("iou", metrics.iou))
+            ]
+    for name, rates in scores.items():
+        for metric, value in zip(("lesion_sensitivity", "lesion_f1"), rates, strict=True):
+            rows.append({"scoring": name, "metric": metric, "value": value})
+    return curve, rows
 
 
 def example_row(store: Store, rows: np.ndarray) -> int:

@@ -50,6 +50,7 @@ from braintransfer.transfer import LoadReport, add_decoder, match_moments, start
 
 SCORE_COLUMNS = ["subject", "scan", "metric", "class", "value"]
 CURVE_COLUMNS = ["subject", "scan", "threshold", "sensitivity", "fp_per_scan"]
+OTHERWISE_COLUMNS = ["subject", "scan", "scoring", "metric", "value"]
 
 
 @dataclass(frozen=True)
@@ -66,11 +67,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Scored:
-    """What one network reached on some people: every metric, the free-response curve of lesions, one slice a person."""
+    """What one network reached on some people: every metric, of lesions the free-response curve and the scores by other
+    thresholds and rules (`evaluate.score_otherwise`), one slice a person, and the seconds that its predictions took."""
 
     scores: pd.DataFrame
     curve: pd.DataFrame
+    otherwise: pd.DataFrame
     examples: list[dict[str, Any]]
+    seconds_predicting: float
 
 
 def encoder_file(settings: FinetuneSettings, seed: int) -> Path | None:
@@ -131,14 +135,17 @@ def _row(
     trained = time.perf_counter()
     with store.final_scoring():
         tested = score_people(network, settings.target, store, store.subjects("test", fold), machine)
+    predicting = tested.seconds_predicting
     if shown is not None:
         with shown.final_scoring():
             seen = score_people(network, settings.target, shown, shown.subjects("test"), machine)
+        predicting += seen.seconds_predicting
         write_table(folder / "showcase.csv", seen.scores)
         save_examples(folder / "showcase.npz", seen.examples)
     write_table(folder / "scores.csv", tested.scores)
     if settings.target in study.DETECTED:
         write_table(folder / "froc.csv", tested.curve)
+        write_table(folder / "otherwise.csv", tested.otherwise)
     write_table(folder / "history.csv", history.to_frame())
     save_examples(folder / "examples.npz", tested.examples)
     if fold == settings.folds[0] and seed == settings.seeds[0]:
@@ -147,7 +154,8 @@ def _row(
         folder, stage="finetune", key=key, parameters=parameters, code=code, inputs=inputs,
         weights=loaded.as_dict(), common=common, device=machine.device, precision=machine.precision, threads=machine.threads,
         seconds=round(time.perf_counter() - start, 1), seconds_training=round(history.seconds, 1),
-        seconds_scoring=round(time.perf_counter() - trained, 1), samples=history.samples,
+        seconds_predicting=round(predicting, 1), seconds_measuring=round(time.perf_counter() - trained - predicting, 1),
+        samples=history.samples,
         n_train=len(store.training_subset(fold, seed, settings.n_train)), test_people=store.subjects("test", fold),
     )  # fmt: skip
     (folder / CHECKPOINT).unlink(missing_ok=True)
@@ -251,14 +259,18 @@ def score_people(
     """
     table: list[dict[str, Any]] = []
     curve: list[dict[str, Any]] = []
+    otherwise: list[dict[str, Any]] = []
     examples: list[dict[str, Any]] = []
+    seconds = 0.0
     by_scan = store.slices.groupby("scan", sort=False).indices
     scan_of = store.slices.drop_duplicates("scan")[["subject", "scan"]]
     for subject, scan in scan_of[scan_of["subject"].isin(people)].itertuples(index=False):
         rows = np.asarray(by_scan[scan])
         images, masks = store.load(rows, fold=fold)
         slices = store.slices["slice"].to_numpy()[rows]
+        start = time.perf_counter()
         per_slice = evaluate.slice_probabilities(network, images, machine)
+        seconds += time.perf_counter() - start
         probabilities = evaluate.own_grid_probabilities(store, scan, slices, per_slice)
         labels = evaluate.labels_from(probabilities)
         table += [
@@ -266,12 +278,16 @@ def score_people(
             for row in evaluate.score(store, scan, target, labels, probabilities)
         ]
         if target in study.DETECTED:
-            points = evaluate.detection_curve(store, scan, probabilities)
+            points, rows_otherwise = evaluate.score_otherwise(store, scan, probabilities)
             curve += [{"subject": subject, "scan": scan, **point} for point in points]
+            otherwise += [{"subject": subject, "scan": scan, **row} for row in rows_otherwise]
         k = int(np.flatnonzero(rows == evaluate.example_row(store, rows))[0])
         predicted = evaluate.labels_from(per_slice[k])
         examples.append({"subject": subject, "image": images[k], "reference": masks[k], "prediction": predicted})
-    return Scored(pd.DataFrame(table, columns=SCORE_COLUMNS), pd.DataFrame(curve, columns=CURVE_COLUMNS), examples)
+    return Scored(
+        pd.DataFrame(table, columns=SCORE_COLUMNS), pd.DataFrame(curve, columns=CURVE_COLUMNS),
+        pd.DataFrame(otherwise, columns=OTHERWISE_COLUMNS), examples, seconds,
+    )  # fmt: skip
 
 
 def save_examples(path: Path, examples: list[dict[str, Any]]) -> None:

@@ -37,6 +37,11 @@ CLASS_METRICS = (
 )
 LESION_METRICS = ("lesion_sensitivity", "lesion_precision", "lesion_f1", "fp_per_scan")
 
+#: Rules beside the primary one of when a lesion counts as found (`by_other_rules`), and how often a scan is scored
+#: at other thresholds: names of these ways to score in tables.
+MSSEG, ATLAS, HALF = "rule of MSSEG-2016", "rule of ATLAS", "overlap of half"
+AT_THRESHOLD = "threshold "
+
 
 # ---------------------------------------------------------------------------------------------------------- input
 
@@ -280,7 +285,7 @@ def lesion_f1_by_overlap(
     return curve
 
 
-def froc(
+def detect_at(
     probabilities: Any,
     truth: Any,
     spacing: Sequence[float],
@@ -288,11 +293,10 @@ def froc(
     connectivity: int = 26,
     min_volume_mm3: float = 3.0,
     overlap: float = 0.1,
-) -> list[tuple[float, float, float]]:
-    """Free-response curve of one scan: `[(threshold, lesion sensitivity, false positives), ...]` in the order given.
+) -> list[LesionDetection]:
+    """`detect_lesions` of one scan at each of `thresholds`, in the order given; the reference is labelled once.
 
-    probabilities: (X, Y, Z) float, the lesion's channel; a voxel is predicted when its probability is *above* the
-    threshold. Average the points of many scans at equal thresholds. The reference is labelled once.
+    probabilities: (X, Y, Z) float, the lesion's channel; a voxel is predicted when its probability is *above* the threshold.
     """
     _detection_rule(min_volume_mm3, overlap)
     truth = _labels(truth, "truth").astype(bool, copy=False)
@@ -305,9 +309,22 @@ def froc(
         reference = _components(truth, connectivity)
         for threshold in thresholds:
             found = _components(probabilities > threshold, connectivity)
-            score = _match(found, reference, voxel_mm3, min_volume_mm3, overlap)
-            points.append((float(threshold), score.sensitivity, float(score.n_pred - score.n_true_pred)))
+            points.append(_match(found, reference, voxel_mm3, min_volume_mm3, overlap))
     return points
+
+
+def froc(
+    probabilities: Any, truth: Any, spacing: Sequence[float], thresholds: Sequence[float], **rule: Any
+) -> list[tuple[float, float, float]]:
+    """Free-response curve of one scan: `[(threshold, lesion sensitivity, false positives), ...]` in the order given.
+
+    The same input as `detect_at`. Average the points of many scans at equal thresholds.
+    """
+    found = detect_at(probabilities, truth, spacing, thresholds, **rule)
+    return [
+        (float(t), score.sensitivity, float(score.n_pred - score.n_true_pred))
+        for t, score in zip(thresholds, found, strict=True)
+    ]
 
 
 # ------------------------------------------------------------------ lesion rules of two challenges, second opinions
@@ -366,12 +383,32 @@ def atlas_lesion_f1(pred: Any, truth: Any, connectivity: int = 6) -> float:
     tp and fn are reference components with and without a predicted voxel, fp predicted components without a reference
     voxel; F1 = tp / (tp + (fp + fn) / 2), and 1 when both masks are empty.
     """
-    p, t = _component_pair(pred, truth, connectivity)
-    shared = (p.labels > 0) & (t.labels > 0)
-    tp = np.unique(t.labels[shared]).size
-    fn = len(t.sizes) - 1 - tp
-    fp = len(p.sizes) - 1 - np.unique(p.labels[shared]).size
+    tp, fp, fn = _touched(*_component_pair(pred, truth, connectivity))
     return tp / (tp + (fp + fn) / 2) if tp + fp + fn else 1.0
+
+
+def _touched(pred: _Components, truth: _Components) -> tuple[int, int, int]:
+    """Reference components with a predicted voxel; predicted ones without a reference voxel; reference ones without any."""
+    shared = (pred.labels > 0) & (truth.labels > 0)
+    tp = np.unique(truth.labels[shared]).size
+    return tp, len(pred.sizes) - 1 - np.unique(pred.labels[shared]).size, len(truth.sizes) - 1 - tp
+
+
+def by_other_rules(pred: Any, truth: Any, spacing: Sequence[float]) -> dict[str, tuple[float, float]]:
+    """Lesion sensitivity and F1 of one scan by rules that others use: name of the rule -> the two rates.
+
+    HALF: `detect_lesions` with half of a lesion to be covered. MSSEG: `msseg_lesions`. ATLAS: `atlas_lesion_f1`, its sensitivity
+    being the share of reference components with a predicted voxel (NaN without any).
+    """
+    half = detect_lesions(pred, truth, spacing, overlap=0.5)
+    msseg = msseg_lesions(pred, truth, spacing)
+    tp, _, fn = _touched(*_component_pair(pred, truth, 6))
+    touched = tp / (tp + fn) if tp + fn else math.nan
+    return {
+        HALF: (half.sensitivity, half.f1),
+        MSSEG: (msseg.sensitivity, msseg.f1),
+        ATLAS: (touched, atlas_lesion_f1(pred, truth)),
+    }
 
 
 # -------------------------------------------------------------------------------------------------------- volumes

@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 from projects import ROOT, door, make_project
 
-from braintransfer import reference, study
+from braintransfer import metrics, reference, study
 from braintransfer.book.runs import read_run
 from braintransfer.errors import BadInput
 from braintransfer.network import build_unet
@@ -110,6 +110,14 @@ def test_detection_is_shown_as_a_curve_too(tiny: Path) -> None:
         & (sensitivity["metric"] == "lesion_sensitivity")
     ]
     assert float(at_half["sensitivity"].iloc[0]) == pytest.approx(pd.to_numeric(cell["value"]).mean(), abs=1e-4)
+
+
+def test_the_robustness_of_the_claims_asks_every_threshold_and_rule(tiny: Path) -> None:
+    choices = pd.read_csv(tiny / "compare" / "robustness.csv")
+    asked = choices.groupby("claim")["scoring"].unique().map(set)
+    thresholds = {f"threshold {t}" for t in (0.1, 0.3, 0.7, 0.9)}
+    assert asked["claim1"] == {"as planned", "all people pooled", *thresholds}
+    assert asked["claim2"] == asked["claim1"] | {metrics.HALF, metrics.MSSEG, metrics.ATLAS}
 
 
 def test_every_source_is_loaded_whole_and_scratch_loads_nothing(tiny: Path) -> None:

@@ -174,7 +174,8 @@ def test_the_rate_is_picked_on_validation_people_and_kept_for_every_seed(
     def score(network: Any, target: str, store: Any, people: list[str], machine: Any, fold: int | None = None) -> Any:
         seen.append(people)
         rows = [("p", "p", "dice", "", 0.9 if len(seen) == 2 else 0.1)]
-        return finetune.Scored(finetune.pd.DataFrame(rows, columns=finetune.SCORE_COLUMNS), finetune.pd.DataFrame(), [])
+        none = finetune.pd.DataFrame()
+        return finetune.Scored(finetune.pd.DataFrame(rows, columns=finetune.SCORE_COLUMNS), none, none, [], 0.0)
 
     monkeypatch.setattr(finetune, "score_people", score)
     machine = finetune.load_or_measure(run)

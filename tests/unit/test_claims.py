@@ -653,6 +653,23 @@ def test_a_rescoring_of_one_metric_asks_only_the_claims_that_hang_on_it() -> Non
     assert set(again.loc[again["gates"] == "left aside", "verdict"]) == {"supported"}
 
 
+def test_a_rescoring_that_lacks_a_cell_is_never_mixed_with_the_planned_scores() -> None:
+    world = as_table(cells())
+    lenient = world[(world["metric"] == "dice") & (world["target"] != "anatomy")].assign(value=0.9)
+    lacking = lenient[~((lenient["target"] == "ms") & (lenient["source"] == "scratch"))]
+    of = [
+        claims.robustness(RULES, world, learned(), semisynthetic=(), rescored={"other": table})
+        for table in (lenient, lacking)
+    ]
+    on_ms = [one[(one["scoring"] == "other") & (one["target"] == "ms")] for one in of]
+    assert set(on_ms[0].loc[on_ms[0]["gates"] == "kept", "verdict"]) == {"inconclusive"}, (
+        "equal everywhere: no gate opens"
+    )
+    planned = of[1][(of[1]["scoring"] == "as planned") & (of[1]["target"] == "ms") & (of[1]["metric"] == "headline")]
+    asked = on_ms[1].merge(planned, on=["claim", "metric", "margin_factor", "gates"])
+    assert len(asked) and (asked["verdict_x"] == asked["verdict_y"]).all(), "MS stays as planned"
+
+
 def test_leaving_the_gates_aside_changes_no_interval_and_says_what_they_held_back() -> None:
     world = cells({("stroke", "mri-segmentation", "dice"): -0.2})
     kept = claims.judge(RULES, world, claims.Evidence())

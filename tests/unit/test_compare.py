@@ -13,7 +13,7 @@ import pytest
 from refusals import refused
 from test_baselines import lesion_store
 
-from braintransfer import compare, reference, study
+from braintransfer import compare, metrics, reference, study
 from braintransfer.compare import read_cell
 from braintransfer.errors import BadInput
 from braintransfer.provenance import write_manifest
@@ -86,6 +86,14 @@ def training(run: Path, source: str, fold: int, seed: int, value: float, key: st
     curve = [(p, p, threshold, value * k, 0.0) for p in people for k, threshold in ((1.0, 0.5), (0.5, 0.9))]
     columns = ["subject", "scan", "threshold", "sensitivity", "fp_per_scan"]
     pd.DataFrame(curve, columns=columns).to_csv(place / "froc.csv", index=False)
+    rows = [
+        (p, p, scoring, metric, value * k)
+        for p in people
+        for k, scoring, metric in ((0.5, "threshold 0.9", "dice"), (0.25, metrics.MSSEG, "lesion_sensitivity"))
+    ]
+    pd.DataFrame(rows, columns=["subject", "scan", "scoring", "metric", "value"]).to_csv(
+        place / "otherwise.csv", index=False
+    )
     parameters = {"encoder": "e", "fold": fold, "seed": seed}
     write_manifest(
         place,
@@ -136,14 +144,16 @@ def test_rows_that_another_plan_left_are_no_results(run: Path) -> None:
     assert set(pd.read_csv(found.folder / "fairness.csv")["seed"]) == {0, 1}
 
 
-def test_a_comparison_asks_how_far_the_claims_hang_on_thresholds_and_on_pooling(run: Path) -> None:
+def test_a_comparison_asks_how_far_the_claims_hang_on_thresholds_rules_and_pooling(run: Path) -> None:
     choices = pd.read_csv(compared(run).folder / "robustness.csv")
-    assert set(choices["scoring"]) == {"as planned", "all people pooled", "threshold 0.9"}
+    assert set(choices["scoring"]) == {"as planned", "all people pooled", "threshold 0.9", metrics.MSSEG}
+    assert set(choices.loc[choices["scoring"] == metrics.MSSEG, "claim"]) == {"claim2"}
+    assert set(choices.loc[choices["scoring"] == "threshold 0.9", "claim"]) == {"claim1", "claim3"}
     settings = CompareSettings(read_from=str(run), write_to=str(run), cells=["stroke:imagenet"])
     found = compare.compare(settings, lambda line: None)
-    curves = compare._curves(settings, [("stroke", "imagenet", "main")])
-    others = compare.rescored(settings, found.results, found.baselines, curves)
+    others = compare.rescored(settings, [("stroke", "imagenet", "main")], found.results, found.baselines)
     assert set(others["threshold 0.9"]["value"].round(9)) == {0.2}
+    assert set(others[metrics.MSSEG]["value"].round(9)) == {0.1}
     pooled = others["all people pooled"].groupby("metric")["value"].mean()
     assert pooled["dice"] == pytest.approx(0.4) and pooled["iou"] == pytest.approx(0.25)
     assert pooled["lesion_sensitivity"] == pytest.approx(0.4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pandas as pd
@@ -81,23 +82,27 @@ def split_of(run: Path) -> dict[str, float]:
 
 
 def test_the_parts_of_a_run_add_up_to_its_time_and_each_second_is_counted_once(tmp_path: Path) -> None:
-    a_finetuning(tmp_path, 260.0, seconds=100.0, seconds_training=60.0, seconds_scoring=30.0)
+    a_finetuning(tmp_path, 260.0, seconds=100.0, seconds_training=60.0, seconds_predicting=25.0, seconds_measuring=5.0)
     write_manifest(
         tmp_path / "data" / "ms", stage="prepare", key="k", parameters={}, code="c", inputs={}, outputs=[], seconds=7.0
     )
     found = split_of(tmp_path)
-    assert found["fine-tuning: training steps"] == 120.0 and found["fine-tuning: scoring the test people"] == 60.0
+    assert found["fine-tuning: training steps"] == 120.0 and found["fine-tuning: predicting the test people"] == 50.0
+    assert found["fine-tuning: measuring the predictions"] == 10.0
     assert found["fine-tuning: reading scans and weights, writing"] == 20.0 and found["preparing the data"] == 7.0
     assert found[cost.ELSE] == 60.0, "what the notebook took beyond its two trainings"
     assert sum(found.values()) == 260.0 + 7.0
     shown = tables.split_for_reading(cost.split_table(cost.manifests(tmp_path), cost.walls(tmp_path)))
     assert shown.loc[shown["what"] == "fine-tuning: training steps", "share"].item() == "45 %"
+    split = cost.split_table(cost.manifests(tmp_path), cost.walls(tmp_path))
+    assert cost.over_compute(split) == pytest.approx((260 + 7) / 170)
 
 
 def test_what_was_not_recorded_has_no_row(tmp_path: Path) -> None:
     a_finetuning(tmp_path / "kept", None, seconds=100.0, seconds_training=60.0)
     found = split_of(tmp_path / "kept")
-    assert cost.ELSE not in found and "fine-tuning: scoring the test people" not in found
+    assert cost.ELSE not in found and "fine-tuning: predicting the test people" not in found
+    assert math.isnan(cost.over_compute(cost.split_table(cost.manifests(tmp_path / "kept"))))
     assert found["fine-tuning: reading scans and weights, writing"] == 80.0
     a_finetuning(tmp_path / "resumed", 50.0, seconds=100.0, seconds_training=60.0)
     assert cost.ELSE not in split_of(tmp_path / "resumed"), "its notebook ran only the last part"

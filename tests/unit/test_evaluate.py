@@ -43,8 +43,8 @@ def test_a_lesion_is_what_is_more_likely_than_not_and_a_class_the_likeliest() ->
 
 
 @pytest.fixture
-def scored(tmp_path: Path) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
-    """Two blobs in a scan of uneven spacing, a prediction that misses one slice and adds another, and its scores."""
+def blobs(tmp_path: Path) -> tuple[np.ndarray, np.ndarray, Store]:
+    """A prediction that misses one slice and adds another, its reference of two blobs, and the store: a scan "s" of uneven spacing."""
     truth = np.zeros((12, 14, 10), np.uint8)
     truth[2:6, 3:8, 2:5] = 1
     truth[8:10, 9:12, 6:8] = 1
@@ -58,7 +58,13 @@ def scored(tmp_path: Path) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     own = {"shape": list(truth.shape), "affine": affine.tolist(), "spacing": [0.8, 1.1, 3.0]}
     scans = {"s": {"grid": asdict(axes((12, 14, 10))), "own": own}}
     empty = np.zeros((0, 1, 1), np.uint8)
-    store = Store(tmp_path, None, scans, {}, {}, empty, empty)  # type: ignore[arg-type]
+    return prediction, truth, Store(tmp_path, None, scans, {}, {}, empty, empty)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def scored(blobs: tuple[np.ndarray, np.ndarray, Store]) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    """Prediction, reference and every score of `blobs`."""
+    prediction, truth, store = blobs
     rows = evaluate.score(store, "s", "stroke", prediction)
     return prediction, truth, {row["metric"]: row["value"] for row in rows}
 
@@ -76,3 +82,21 @@ def test_volumes_are_counted_in_the_scans_own_voxels(scored: tuple[np.ndarray, n
     voxel_ml = 0.8 * 1.1 * 3.0 / 1000
     assert found["volume_error_ml"] == pytest.approx((int(prediction.sum()) - int(truth.sum())) * voxel_ml)
     assert found["fp_volume_ml"] == pytest.approx(4 * voxel_ml)
+
+
+def test_lesions_are_scored_at_other_thresholds_and_by_other_rules_too(
+    blobs: tuple[np.ndarray, np.ndarray, Store],
+) -> None:
+    prediction, truth, store = blobs
+    bold = truth.astype(bool) | prediction.astype(bool)
+    lesion = np.where(prediction > 0, np.float32(0.8), np.where(bold, np.float32(0.4), np.float32(0)))
+    curve, rows = evaluate.score_otherwise(store, "s", np.stack([1 - lesion, lesion]))
+    found = {(row["scoring"], row["metric"]): row["value"] for row in rows}
+    assert [point["threshold"] for point in curve] == list(evaluate.FROC_THRESHOLDS)
+    assert [point["sensitivity"] for point in curve] == [1.0, 1.0, 0.5, 0.5, 0.0]
+    assert [point["fp_per_scan"] for point in curve] == [1.0, 1.0, 1.0, 1.0, 0.0]
+    assert found["threshold 0.3", "dice"] == metrics.dice(bold, truth) and found["threshold 0.9", "iou"] == 0.0
+    assert found["threshold 0.3", "lesion_f1"] == pytest.approx(0.8)
+    planned = metrics.by_other_rules(prediction, truth, (0.8, 1.1, 3.0))
+    assert {name: (found[name, "lesion_sensitivity"], found[name, "lesion_f1"]) for name in planned} == planned
+    assert not any(scoring == "threshold 0.5" for scoring, _ in found), "that is the study's own"

@@ -267,6 +267,19 @@ def test_atlas_needs_one_voxel_face_neighbours_and_no_size() -> None:
     assert metrics.atlas_lesion_f1(volume(), truth) == 0.0
 
 
+def test_each_other_rule_finds_what_it_says() -> None:
+    truth = volume(rod(0, 8), rod(6, 1, 4, 4), rod(4, 8, 9, 7))
+    pred = volume(rod(0, 3), rod(6, 1, 4, 4))  # three eighths of the first, all of a speck, nothing of the last
+    found = metrics.by_other_rules(pred, truth, MM)
+    assert found[metrics.HALF][0] == 0.0, "less than half of the first is covered"
+    assert found[metrics.MSSEG][0] == metrics.msseg_lesions(pred, truth, MM).sensitivity
+    assert found[metrics.ATLAS] == (pytest.approx(2 / 3), metrics.atlas_lesion_f1(pred, truth))
+    primary = metrics.detect_lesions(pred, truth, MM)
+    assert primary.sensitivity == 0.5 and primary.f1 == pytest.approx(2 / 3)
+    nothing = metrics.by_other_rules(pred, volume(), MM)
+    assert all(math.isnan(sensitivity) for sensitivity, _ in nothing.values())
+
+
 def test_the_overlap_curve_falls_and_holds_the_primary_rule() -> None:
     rng = np.random.default_rng(3)
     field = ndimage.gaussian_filter(rng.normal(size=(30, 30, 30)), 1.5)

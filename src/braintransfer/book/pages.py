@@ -291,6 +291,7 @@ class PageMaker:
             "cost_frame": tables.cost_for_reading,
             "split_frame": tables.split_for_reading,
             "everything_else": cost.ELSE,
+            "over_compute": cost.over_compute,
             "sizes": words.sizes_for_reading(run),
             "kind": words.kind_of,
             "counted": words.counted,

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
 from braintransfer import tables
-from braintransfer.claims import AT_THRESHOLD, POOLED
+from braintransfer.claims import POOLED
 from braintransfer.figures.base import (
     COLOURS,
     STYLE,
@@ -27,6 +27,7 @@ from braintransfer.figures.base import (
     short_title,
     source_legend,
 )
+from braintransfer.metrics import AT_THRESHOLD, ATLAS, HALF, MSSEG
 from braintransfer.study import HEADLINE, SOURCES, TARGETS
 from braintransfer.tables import METRIC_TITLES, SOURCE_TITLES, TARGET_TITLES, number, people_words, seeds_words
 
@@ -472,9 +473,15 @@ def _ways(choices: pd.DataFrame) -> str:
     return f"{most} ({', '.join(others)}) ways to judge" if others else f"{most} ways to judge"
 
 
+#: Rules of detection as a caption names them.
+_RULES = {MSSEG: "MSSEG-2016's", ATLAS: "ATLAS's, one voxel", HALF: "half of it covered"}
+
+
 def _scorings(choices: pd.DataFrame) -> str:
     """What `compare.rescored` tried, in words that end with a comma; "" where it tried nothing."""
     names = [str(name) for name in choices["scoring"].unique()]
     words = "one sum over all people instead of the mean over them, " if POOLED in names else ""
     thresholds = [name.removeprefix(AT_THRESHOLD) for name in names if name.startswith(AT_THRESHOLD)]
-    return words + (f"sensitivity at the thresholds {', '.join(thresholds)} beside 0.5, " if thresholds else "")
+    words += f"lesions at the thresholds {', '.join(thresholds)} beside 0.5, " if thresholds else ""
+    rules = [said for name, said in _RULES.items() if name in names]
+    return words + (f"other rules of when a lesion is found ({'; '.join(rules)}), " if rules else "")

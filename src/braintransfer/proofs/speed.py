@@ -22,11 +22,12 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from braintransfer import recipes, study
 from braintransfer.augment import Strength, augment
 from braintransfer.errors import BadInput
-from braintransfer.machine import Machine, keep_memory
+from braintransfer.machine import Machine, keep_memory, optimiser
 from braintransfer.network import build_unet
 from braintransfer.prepare import prepare
 from braintransfer.proofs.faults import copy_project
@@ -37,6 +38,8 @@ from braintransfer.store import Store, StoreWriter, open_store
 from braintransfer.training import (
     PRIOR_BATCHES,
     Schedule,
+    _learn,
+    _State,
     batch_order,
     first_batches,
     fit,
@@ -140,6 +143,88 @@ def views_table(sizes: tuple[int, ...] = (64, 96, 192), batch: int = 16, repeats
         rows.append({"view (px)": size, "CPU-ms a view": round(1000 * median(seconds[3:]) / batch, 2)})
     torch.set_num_threads(threads)
     return pd.DataFrame(rows)
+
+
+# ------------------------------------------------------------------------------------------------ beside the hardware
+#: Batches that a training step is timed with, by device; side of a view in pixels; side of the matrices of the peak.
+BATCHES = {"cpu": (8, 32), "cuda": (16, 64, 256)}
+VIEW, MATRIX = 96, 2048
+
+
+def hardware_table(
+    batches: Mapping[str, Sequence[int]] = BATCHES, matrix: int = MATRIX, turns: int = 5
+) -> pd.DataFrame:
+    """How much of the device a training step uses: samples/s, and its arithmetic beside that of one large matrix product.
+
+    On the GPU where there is one, else on all threads of the CPU, in fp32 and bf16. Arithmetic is what `FlopCounterMode` counts
+    in forward, loss and backward; the peak is the fastest of `turns` products of square matrices of that precision, on this
+    device, in turns with the steps. "Device idle": the part of a step in which no kernel ran, which only a GPU can tell.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    rows = []
+    for precision in ("fp32", "bf16"):
+        machine = dataclasses.replace(machine_here(), device=device, precision=precision)
+        square = torch.rand(
+            matrix, matrix, device=device, dtype=torch.bfloat16 if precision == "bf16" else torch.float32
+        )
+        for batch in batches[device]:
+            step = _whole_step(machine, batch)
+            with FlopCounterMode(display=False) as counted:
+                step()
+            times = [(_timed(step, machine), _timed(lambda m=square: m @ m, machine)) for _ in range(turns + 1)][1:]  # type: ignore[misc]
+            seconds, product = (min(t[k] for t in times) for k in (0, 1))
+            rate, peak = counted.get_total_flops() / seconds / 1e9, 2 * matrix**3 / product / 1e9
+            rows.append(
+                {
+                    "device": device,
+                    "precision": precision,
+                    "batch": batch,
+                    "training (samples/s)": round(batch / seconds, 1),
+                    "GFLOP/s": round(rate, 1),
+                    "GFLOP/s of a matrix product": round(peak, 1),
+                    "share of it": round(rate / peak, 3),
+                    "device idle": "" if device == "cpu" else round(_idle(step, machine), 3),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _whole_step(machine: Machine, batch: int) -> Callable[[], None]:
+    """A training step of the study's network on one batch that lies on the device: forward, loss, backward, clipping, optimiser."""
+    schedule = Schedule(steps=1_000_000, batch=batch, crop=VIEW)
+    network = machine.place(build_unet(ENCODER, CLASSES + 1, 0)).train()
+    state = _State(network, network, optimiser(network, 1e-4, 0.01), torch.Generator(machine.device))
+    inputs = machine.arrange(torch.rand(batch, 3, VIEW, VIEW))
+    targets = torch.zeros(batch, VIEW, VIEW, dtype=torch.int64, device=machine.device)
+
+    def step() -> None:
+        _learn(state, inputs, targets, segmentation_loss, schedule, machine)
+
+    return step
+
+
+def _timed(what: Callable[[], object], machine: Machine) -> float:
+    _wait(machine)
+    start = time.perf_counter()
+    what()
+    _wait(machine)
+    return time.perf_counter() - start
+
+
+def _wait(machine: Machine) -> None:
+    if machine.device == "cuda":
+        torch.cuda.synchronize()
+
+
+def _idle(step: Callable[[], None], machine: Machine, steps: int = 20) -> float:
+    """The part of `steps` training steps in which the GPU ran no kernel, as PyTorch's profiler adds them up."""
+    seconds = _timed(lambda: [step() for _ in range(steps)], machine)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as seen:
+        for _ in range(steps):
+            step()
+        _wait(machine)
+    busy = sum(event.self_device_time_total for event in seen.key_averages()) / 1e6
+    return max(0.0, 1 - busy / seconds)
 
 
 # ---------------------------------------------------------------------------------------------------- beside other loops
