@@ -218,11 +218,15 @@ def _wait(machine: Machine) -> None:
 
 def _idle(step: Callable[[], None], machine: Machine, steps: int = 20) -> float:
     """The part of `steps` training steps in which the GPU ran no kernel, as PyTorch's profiler adds them up."""
-    seconds = _timed(lambda: [step() for _ in range(steps)], machine)
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as seen:
+
+    def several() -> None:
         for _ in range(steps):
             step()
         _wait(machine)
+
+    seconds = _timed(several, machine)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as seen:
+        several()
     busy = sum(event.self_device_time_total for event in seen.key_averages()) / 1e6
     return max(0.0, 1 - busy / seconds)
 
