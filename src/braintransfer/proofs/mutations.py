@@ -244,7 +244,7 @@ MUTATIONS = (
     ),
     Mutation(
         "back to the scan", "threshold .3 in place of .5", "evaluate.py",
-        "(probabilities[1] > 0.5)", "(probabilities[1] > 0.3)", ("evaluate",),
+        "(probabilities[1] > THRESHOLD)", "(probabilities[1] > 0.3)", ("evaluate",),
     ),
     # --------------------------------------------------------------------------------------------------------- metrics
     Mutation(
