@@ -350,6 +350,22 @@ def test_controls_stand_beside_what_their_question_asks_for(html: Path) -> None:
     assert "Shuffled masks keep the pictures" in text and "contrastive" not in text.lower()
 
 
+def test_a_run_says_first_what_longer_fine_tuning_gives_random_weights(html: Path, tmp_path: Path) -> None:
+    for page in (html / "index.html", html / "results" / "demo" / "index.html"):
+        assert "Fine-tuning longer instead: random weights with three times as many steps" in words_of(page)
+    folder = a_run(tmp_path)
+    pairs = pd.read_csv(folder / "compare" / "pairs.csv")
+    longer = (pairs["B_arm"] == "scratch_long") & (pairs["target"] == "ms")
+    assert set(pairs.loc[longer, "A"]) == {"imagenet", "mri-segmentation"}
+    pairs.loc[longer, ["lower", "upper"]] = [-0.2, -0.1]
+    pairs.loc[longer & (pairs["A"] == "imagenet"), ["lower", "upper"]] = [0.1, 0.2]
+    pairs.to_csv(folder / "compare" / "pairs.csv", index=False)
+    run = runs.read_run(folder, reference=False)
+    assert "above 1 of 2 and below 1 (ImageNet) on MS lesions" in words.trained_longer(run)
+    kept = replace(run, tables={**run.tables, "pairs": pairs[~(pairs["B_arm"] == "scratch_long")]})
+    assert words.trained_longer(kept) == ""
+
+
 def test_a_contrast_is_shown_fold_by_fold_where_there_are_several(html: Path) -> None:
     text = words_of(html / "results" / "demo" / "claims.html")
     assert "1 MS lesions MRI · segmentation − ImageNet 0.010 (2 people) −0.020 (2 people)" in text

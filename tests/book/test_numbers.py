@@ -170,6 +170,16 @@ def test_what_the_readme_says_of_the_books_own_run_is_still_true() -> None:
     assert len(arms) == 2 * len(study.HEADLINE) and arms["difference"].between(-0.02, 0, inclusive="neither").all()
     assert (arms["difference_lower"] < 0).all() and (arms["difference_upper"] > 0).all()
     assert "less than .02 lower, and the interval of each of these differences contains zero" in said
+    pairs = tables.read_table(compare / "pairs.csv").query("B_arm == 'scratch_long'").set_index(["target", "A"])
+    for target in ("ms", "anatomy"):
+        assert (pairs.loc[target].loc[list(study.PRETRAINED_HERE), "upper"] < 0).all(), (
+            "longer training ends above all six"
+        )
+    assert all(pairs.loc[(target, "imagenet"), "lower"] > 0 for target in study.DETECTED)
+    assert (
+        "three times longer end above all six of these on MS lesions and anatomy, and below ImageNet on both kinds of"
+        in said
+    )
     verdicts = {s["verdict"] for s in tables.read_json(compare / "claims_summary.json", [])}
     assert verdicts <= {"inconclusive", "not run"} and "None of the three claims is decided" in said
     images = tables.read_table(compare / "sources.csv").set_index("source")["images"]

@@ -221,6 +221,7 @@ class PageMaker:
             decided=words.decided,
             what_to_notice=words.what_to_notice,
             unlearned_words=words.unlearned_words,
+            trained_longer=words.trained_longer,
             proof_table=self.proof_table,
             cell=self.kept.cell,
             column=self.kept.column,

@@ -13,7 +13,7 @@ from braintransfer.book.runs import Run
 from braintransfer.errors import BadInput
 from braintransfer.provenance import project_root
 from braintransfer.settings import read_profile
-from braintransfer.study import HEADLINE, SOURCES, TARGETS
+from braintransfer.study import HEADLINE, LONGER, SOURCES, TARGETS
 from braintransfer.tables import people_words, seeds_words
 from braintransfer.untrusted import as_markdown
 
@@ -194,6 +194,9 @@ def learned_for_reading(frame: pd.DataFrame) -> pd.DataFrame:
     return shown.drop(columns="arm") if len(shown) and (shown["arm"] == "main").all() else shown
 
 
+_TIMES = {2: "two", 3: "three", 4: "four"}
+
+
 def unlearned(run: Run) -> set[str]:
     """Encoders of a run that did not learn their own task (`claims.unlearned`)."""
     frame = run.tables.get("learned")
@@ -213,6 +216,30 @@ def unlearned_words(run: Run) -> str:
     return (
         f"**Not judged:** {' and '.join(gone)} did not learn {'its' if len(gone) == 1 else 'their'} own task in the steps that "
         "every source got. So scores that start from there say nothing of that kind of pre-training."
+    )
+
+
+def trained_longer(run: Run) -> str:
+    """What three times as many steps gave random weights, beside every start that learned its own task; empty without that arm."""
+    pairs = run.tables.get("pairs")
+    if pairs is None:
+        return ""
+    asked = (pairs["B_arm"] == "scratch_long") & ~pairs["A"].isin(unlearned(run))
+    said = []
+    for target in TARGETS:
+        own = pairs[asked & (pairs["target"] == target) & (pairs["metric"] == HEADLINE[target])]
+        if len(own):
+            beaten, ahead = own["upper"] < 0, own.loc[own["lower"] > 0, "A"]
+            names = f" ({', '.join(tables.SOURCE_TITLES[str(name)] for name in ahead)})" if len(ahead) else ""
+            said.append(
+                f"above {int(beaten.sum())} of {len(own)}{' pre-trained starts' if not said else ''} and below {len(ahead)}{names} on "
+                f"{tables.TARGET_WORDS[target]}"
+            )
+    if not said:
+        return ""
+    return (
+        f"**Fine-tuning longer instead:** random weights with {_TIMES[LONGER]} times as many steps of fine-tuning end {'; '.join(said)}, "
+        "by intervals that leave out zero. The fixed number of steps is a part of every answer here."
     )
 
 
