@@ -131,6 +131,13 @@ def test_words_that_hang_on_a_number_are_still_true() -> None:
     assert NULL.dice_above_prior_map / 2 < stroke <= NULL.dice_above_prior_map, "stroke passes narrowly"
     real = {"Contrast": "real", "Source": "imagenet"}
     assert (KEPT.column("lesions_null", difference, real, 2) < 0).all(), "the intervals still reach below zero"
+    doubled = {
+        source: KEPT.column("schedule_lengths", "twice minus once", {"Source": source})
+        for source in (tables.SOURCE_TITLES["scratch"], tables.SOURCE_TITLES["imagenet"])
+    }
+    assert doubled[tables.SOURCE_TITLES["scratch"]].min() > 0.01, "no target has levelled off from random weights"
+    levelled = doubled[tables.SOURCE_TITLES["imagenet"]] < 0.01
+    assert list(levelled) == [True, False, False], "from ImageNet only strokes have"
     for pair in ("real lesions from semi-synthetic ones", "the two scanners: no lesion on either side"):
         auc, shuffled = (
             KEPT.column("lesions_apart", c, {"Told apart": pair})

@@ -453,6 +453,13 @@ def _repository(root: Path) -> str:
     return str(named.get("url") or "").strip()
 
 
+def _schedule() -> figures.Drawing:
+    """The figure of the schedule's proof; its module too pulls in torch."""
+    from braintransfer.proofs import schedule
+
+    return schedule.committed_figure()
+
+
 def _simulators(part: str = "") -> figures.Drawing:
     """A figure of the simulators' proof. Its module pulls in torch: only where its page is drawn."""
     from braintransfer.proofs import realism
@@ -475,6 +482,7 @@ _DRAWINGS: dict[str, Callable[[], figures.Drawing]] = {
     **background.DRAWINGS,
     "proof_coverage": proof_drawings.committed_coverage,
     "proof_rules": proof_drawings.committed_rules,
+    "proof_schedule": _schedule,
     "simulators_pictures": _simulators,
     **{f"lesions_{name}": partial(_lesions, f"{name}_figure") for name in ("pictures", "profile", "null")},
     **{
