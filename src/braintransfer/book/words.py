@@ -225,7 +225,7 @@ def trained_longer(run: Run) -> str:
     if pairs is None:
         return ""
     asked = (pairs["B_arm"] == "scratch_long") & ~pairs["A"].isin(unlearned(run))
-    said = []
+    said: list[str] = []
     for target in TARGETS:
         own = pairs[asked & (pairs["target"] == target) & (pairs["metric"] == HEADLINE[target])]
         if len(own):
