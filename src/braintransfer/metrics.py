@@ -383,7 +383,10 @@ def atlas_lesion_f1(pred: Any, truth: Any, connectivity: int = 6) -> float:
     tp and fn are reference components with and without a predicted voxel, fp predicted components without a reference
     voxel; F1 = tp / (tp + (fp + fn) / 2), and 1 when both masks are empty.
     """
-    tp, fp, fn = _touched(*_component_pair(pred, truth, connectivity))
+    return _touched_f1(*_touched(*_component_pair(pred, truth, connectivity)))
+
+
+def _touched_f1(tp: int, fp: int, fn: int) -> float:
     return tp / (tp + (fp + fn) / 2) if tp + fp + fn else 1.0
 
 
@@ -402,12 +405,12 @@ def by_other_rules(pred: Any, truth: Any, spacing: Sequence[float]) -> dict[str,
     """
     half = detect_lesions(pred, truth, spacing, overlap=0.5)
     msseg = msseg_lesions(pred, truth, spacing)
-    tp, _, fn = _touched(*_component_pair(pred, truth, 6))
+    tp, fp, fn = _touched(*_component_pair(pred, truth, 6))
     touched = tp / (tp + fn) if tp + fn else math.nan
     return {
         HALF: (half.sensitivity, half.f1),
         MSSEG: (msseg.sensitivity, msseg.f1),
-        ATLAS: (touched, atlas_lesion_f1(pred, truth)),
+        ATLAS: (touched, _touched_f1(tp, fp, fn)),
     }
 
 

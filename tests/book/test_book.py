@@ -352,7 +352,7 @@ def test_controls_stand_beside_what_their_question_asks_for(html: Path) -> None:
 
 def test_a_run_says_first_what_longer_fine_tuning_gives_random_weights(html: Path, tmp_path: Path) -> None:
     for page in (html / "index.html", html / "results" / "demo" / "index.html"):
-        assert "Fine-tuning longer instead: random weights with three times as many steps" in words_of(page)
+        assert "Fine-tuning longer instead: random weights, fine-tuned three times longer, end above" in words_of(page)
     folder = a_run(tmp_path)
     pairs = pd.read_csv(folder / "compare" / "pairs.csv")
     longer = (pairs["B_arm"] == "scratch_long") & (pairs["target"] == "ms")

@@ -13,7 +13,7 @@ from braintransfer.book.runs import Run
 from braintransfer.errors import BadInput
 from braintransfer.provenance import project_root
 from braintransfer.settings import read_profile
-from braintransfer.study import HEADLINE, LONGER, SOURCES, TARGETS
+from braintransfer.study import HEADLINE, SOURCES, TARGETS
 from braintransfer.tables import people_words, seeds_words
 from braintransfer.untrusted import as_markdown
 
@@ -194,9 +194,6 @@ def learned_for_reading(frame: pd.DataFrame) -> pd.DataFrame:
     return shown.drop(columns="arm") if len(shown) and (shown["arm"] == "main").all() else shown
 
 
-_TIMES = {2: "two", 3: "three", 4: "four"}
-
-
 def unlearned(run: Run) -> set[str]:
     """Encoders of a run that did not learn their own task (`claims.unlearned`)."""
     frame = run.tables.get("learned")
@@ -238,7 +235,7 @@ def trained_longer(run: Run) -> str:
     if not said:
         return ""
     return (
-        f"**Fine-tuning longer instead:** random weights with {_TIMES[LONGER]} times as many steps of fine-tuning end {'; '.join(said)}, "
+        f"**Fine-tuning longer instead:** random weights, fine-tuned {tables.arm_title('scratch_long')}, end {'; '.join(said)}, "
         "by intervals that leave out zero. The fixed number of steps is a part of every answer here."
     )
 

@@ -28,7 +28,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from braintransfer import recipes, study
 from braintransfer.augment import Strength, augment
 from braintransfer.errors import BadInput
-from braintransfer.machine import Machine, keep_memory, optimiser
+from braintransfer.machine import Machine, _seconds, keep_memory, optimiser
 from braintransfer.network import build_unet
 from braintransfer.prepare import prepare
 from braintransfer.proofs.faults import copy_project
@@ -157,9 +157,10 @@ def hardware_table(
 ) -> pd.DataFrame:
     """How much of the device a training step uses: samples/s, and its arithmetic beside that of one large matrix product.
 
-    On the GPU where there is one, else on all threads of the CPU, in fp32 and bf16. Arithmetic is three times what `FlopCounterMode`
-    counts forward, since backward is twice forward and it counts the backward of depthwise convolutions as if they were dense; the peak is the fastest of `turns` products of square matrices of that precision, on this
-    device, in turns with the steps. "Device idle": the part of a step in which no kernel ran, which only a GPU can tell.
+    On the GPU where there is one, else on all threads of the CPU, in fp32 and bf16. Arithmetic is three times what
+    `FlopCounterMode` counts forward: backward is twice forward, and it takes the backward of depthwise convolutions for dense
+    ones. The peak is the fastest of `turns` products of square matrices of that precision, in turns with the steps. "Device
+    idle": the part of a step in which no kernel ran, which only a GPU can tell.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     rows = []
@@ -172,7 +173,7 @@ def hardware_table(
             step, forward = _whole_step(machine, batch)
             with FlopCounterMode(display=False) as counted:
                 forward()
-            times = [(_timed(step, machine), _timed(lambda m=square: m @ m, machine)) for _ in range(turns + 1)][1:]  # type: ignore[misc]
+            times = [(_seconds(step, machine), _seconds(lambda m=square: m @ m, machine)) for _ in range(turns + 1)][1:]  # type: ignore[misc]
             seconds, product = (min(t[k] for t in times) for k in (0, 1))
             rate, peak = 3 * counted.get_total_flops() / seconds / 1e9, 2 * matrix**3 / product / 1e9
             rows.append(
@@ -205,28 +206,15 @@ def _whole_step(machine: Machine, batch: int) -> tuple[Callable[[], None], Calla
     return step, partial(network, inputs)
 
 
-def _timed(what: Callable[[], object], machine: Machine) -> float:
-    _wait(machine)
-    start = time.perf_counter()
-    what()
-    _wait(machine)
-    return time.perf_counter() - start
-
-
-def _wait(machine: Machine) -> None:
-    if machine.device == "cuda":
-        torch.cuda.synchronize()
-
-
 def _idle(step: Callable[[], None], machine: Machine, steps: int = 20) -> float:
     """The part of `steps` training steps in which the GPU ran no kernel, as PyTorch's profiler adds them up."""
 
     def several() -> None:
         for _ in range(steps):
             step()
-        _wait(machine)
+        torch.cuda.synchronize()
 
-    seconds = _timed(several, machine)
+    seconds = _seconds(several, machine)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as seen:
         several()
     busy = sum(event.self_device_time_total for event in seen.key_averages()) / 1e6
