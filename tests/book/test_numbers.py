@@ -47,8 +47,8 @@ ALLOWED: dict[str, dict[str, tuple[str, ...]]] = {
     "proof_speed": {
         "size of a made-up source": ("200,000",),
         "rows of a matrix": (f"{speed.MATRIX:,}",),
-        "in no kept table: the first run of the ceiling": (".962", ".919", ".967"),
-        "in no kept table: bf16 beside fp32 in three runs": (".98", "1.22"),
+        "in no kept table: the first two runs of the ceiling": (".962", ".919", ".967", ".975", ".998", ".993"),
+        "in no kept table: bf16 beside fp32 in four runs": (".98", "1.22"),
     },
 }
 
@@ -137,7 +137,8 @@ def test_words_that_hang_on_a_number_are_still_true() -> None:
     assert (KEPT.column("lesions_null", difference, real, 2) < 0).all(), "the intervals still reach below zero"
     assert KEPT.column("speed_ceiling", "loop / network alone").min() >= 0.95, "within five in a hundred"
     trained = {p: KEPT.column("speed_hardware", "training (samples/s)", {"precision": p}) for p in ("fp32", "bf16")}
-    assert (trained["bf16"] < 1.1 * trained["fp32"]).all(), "nothing to gain"
+    faster = trained["bf16"] / trained["fp32"]
+    assert faster.min() >= 0.98 and faster.max() <= 1.22, "the range that the page gives for four runs"
     squares = {p: KEPT.column("speed_hardware", "GFLOP/s of a matrix product", {"precision": p}) for p in trained}
     assert (squares["bf16"] > 1.9 * squares["fp32"]).all(), "twice as fast"
     doubled = {
