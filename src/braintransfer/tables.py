@@ -754,6 +754,44 @@ def differences_for_reading(differences: pd.DataFrame, target: str, unlearned: C
     return pd.DataFrame(rows)
 
 
+#: What the book asks first of any run: each a difference between two starts.
+ASKED_FIRST = (("imagenet", "scratch"), ("mri-segmentation", "scratch"), ("mri-segmentation", "imagenet"))
+
+
+def runs_table(
+    results: Mapping[str, pd.DataFrame], unlearned: Mapping[str, Collection[str]] | None = None
+) -> pd.DataFrame:
+    """The differences of ASKED_FIRST on each target's headline metric, a column for each run; main arms only.
+
+    results: results tables by the run's name. unlearned: by the run's name, encoders that did not learn their own task. "–" where a
+    run does not have both starts; a row that no run has is left out.
+    """
+    found = {
+        (name, reference): difference_table(frame, reference)
+        for name, frame in results.items()
+        for reference in dict.fromkeys(a for a, _ in ASKED_FIRST)
+    }
+    rows = []
+    for target in TARGETS:
+        for a, b in ASKED_FIRST:
+            row: dict[str, str] = {
+                "target": f"{TARGET_TITLES[target]} ({METRIC_TITLES[HEADLINE[target]]})",
+                "difference": f"{SOURCE_TITLES[a]} − {SOURCE_TITLES[b]}",
+            }
+            for name in results:
+                every = found[name, a]
+                held = every[(every["target"] == target) & (every["B"] == b)].to_dict("records")
+                gone = [side for side in (a, b) if side in (unlearned or {}).get(name, ())]
+                row[name] = "–" if not held else unjudged(gone) if gone else _difference_and_people(held[0])
+            if any(row[name] != "–" for name in results):
+                rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _difference_and_people(held: Mapping[str, Any]) -> str:
+    return f"{with_interval(held['mean'], held['lower'], held['upper'], 3)} [n = {held['n']}]"
+
+
 def in_words(lower: float, upper: float) -> str:
     """What an interval of a difference allows to say; a crossing of zero is never called a win."""
     if not (math.isfinite(lower) and math.isfinite(upper)):

@@ -212,6 +212,35 @@ def test_real_results_come_before_simulated_ones(tmp_path: Path) -> None:
     assert [run.slug for run in book.find_runs(root, None, False)] == ["demo"]
 
 
+def test_runs_on_real_scans_stand_side_by_side(tmp_path: Path) -> None:
+    root = a_project(tmp_path)
+    a_run(root)
+    source, kept = root / "_build" / "source", root / "book" / "reference" / "open"
+    kept.mkdir(parents=True)
+    results = pd.read_csv(root / "runs" / "demo" / "results.csv", keep_default_na=False)
+    results.to_csv(kept / "results.csv", index=False)
+    (kept / "run.json").write_text(json.dumps({"profile": "open", "title": "A | title", "simulated": False}))
+    assert list(words.real_runs(book.find_runs(root, None, True))) == ["open"], (
+        "a simulated run is not set beside a real one"
+    )
+    other = shutil.copytree(kept, kept.with_name("other"))
+    few = results[(results["source"] != "imagenet") | (results["target"] != "ms")]
+    few[few["source"] != "mri-segmentation"].to_csv(other / "results.csv", index=False)
+    (other / "run.json").write_text(json.dumps({"profile": "other", "simulated": False}))
+    pages = book.assemble(root, book.find_runs(root, None, True), source)
+    assert "results/beside" in pages and "results/beside" in (source / "index.md").read_text(encoding="utf-8")
+    shown = pd.read_csv(source / "results" / "tables" / "answers.csv")
+    asked = tables.difference_table(tables.read_results(kept / "results.csv"), "imagenet")
+    said = asked[(asked["target"] == "stroke") & (asked["B"] == "scratch")].iloc[0]
+    first = shown[
+        shown["target"].str.startswith("Stroke") & shown["difference"].str.startswith("ImageNet − random")
+    ].iloc[0]
+    assert first["open"].startswith(tables.number(said["mean"], 3)) and first["open"].endswith(f"[n = {said['n']}]")
+    assert first["other"] == first["open"], "the same people and scores, the same answer"
+    assert set(shown.loc[shown["difference"].str.contains("MRI"), "other"]) == {"–"}
+    assert set(shown.loc[shown["target"].str.startswith("MS"), "other"]) == {"–"}
+
+
 # ------------------------------------------------------------------------------------------------------ the built book
 def words_of(page: Path) -> str:
     """What a page says, without its tags."""

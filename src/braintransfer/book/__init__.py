@@ -50,6 +50,7 @@ def assemble(root: Path, runs: list[Run], source: Path, report: Callable[[str], 
         maker.run_pages(run)
         if run.stages:
             maker.stage_pages(run)
+    maker.beside_page()
     if not any(run.results is not None for run in runs):
         maker.render("templates/no_run.md", "results/none/index")
     for path in sorted((root / "book").glob("*.md")):
@@ -72,7 +73,7 @@ def assemble(root: Path, runs: list[Run], source: Path, report: Callable[[str], 
     }
     maker.render(
         "templates/index.md", "index", first=first, partial=partial, overview=overview, proven=there["provenance"],
-        claims_page=there["claims"],
+        claims_page=there["claims"], beside=_exists(source, "results/beside"),
     )  # fmt: skip
     toc = _toc(yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8")), source, runs)
     (source / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False, allow_unicode=True), encoding="utf-8")

@@ -279,7 +279,7 @@ class PageMaker:
                 if name in run.drawn
                 else ""
             ),
-            "table": lambda name, frame, caption, links=None: self._table(run, here, name, frame, caption, links),
+            "table": lambda name, frame, caption, links=None: self._table(run.slug, here, name, frame, caption, links),
             "data": run.tables,
             "reading": tables.for_reading,
             "baselines_frame": words.baselines_for_reading,
@@ -320,6 +320,20 @@ class PageMaker:
             more = self._provenance(run, here) if page == "provenance" else {}
             self.render(template, f"results/{run.slug}/{page}", target=target or page, **pieces, **more)
         self.render("templates/run.md", f"results/{run.slug}/index", **pieces)
+
+    def beside_page(self) -> None:
+        """The runs on real scans side by side, where there are several."""
+        real = words.real_runs(self.runs)
+        if len(real) < 2:
+            return
+        place = self.source / "results"
+        each, answered = words.runs_for_reading(real)
+
+        def table(name: str, frame: pd.DataFrame, caption: str, links: Mapping[str, str] | None = None) -> str:
+            return self._table("beside", place, name, frame, caption, links)
+
+        links = {name: f"{run.slug}/index" for name, run in real.items()}
+        self.render("templates/beside.md", "results/beside", table=table, each=each, answered=answered, links=links)
 
     def _provenance(self, run: Run, here: Path) -> dict[str, Any]:
         """What the page of a run's manifests says, with the files that it offers."""
@@ -389,10 +403,10 @@ class PageMaker:
         run.drawn[name] = _describe(here / "figures", name)
 
     def _table(
-        self, run: Run, here: Path, name: str, frame: pd.DataFrame | None, caption: str,
+        self, of: str, here: Path, name: str, frame: pd.DataFrame | None, caption: str,
         links: Mapping[str, str] | None = None,
     ) -> str:  # fmt: skip
-        """A table and its CSV; links: text of a cell -> the page that it opens."""
+        """A table and its CSV; of: what its label begins with; links: text of a cell -> the page that it opens."""
         if frame is None or not len(frame):
             return f"*Not in this run: {words.one_line(caption).partition('.')[0]}.*\n"
         folder = here / "tables"
@@ -404,7 +418,7 @@ class PageMaker:
             plain = as_markdown(cell) if isinstance(cell, str) else cell
             return f"{{doc}}`{cell} <{pages[cell]}>`" if isinstance(cell, str) and cell in pages else plain
 
-        return self._parts(folder, name, f"{run.slug}-{name}", frame, frame.map(shown), caption) + _csv_link(name)
+        return self._parts(folder, name, f"{of}-{name}", frame, frame.map(shown), caption) + _csv_link(name)
 
     def _parts(
         self, folder: Path, name: str, label: str, frame: pd.DataFrame, marked: pd.DataFrame, caption: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -238,6 +238,30 @@ def trained_longer(run: Run) -> str:
         f"**Fine-tuning longer instead:** random weights, fine-tuned {tables.arm_title('scratch_long')}, end {'; '.join(said)}, "
         "by intervals that leave out zero. The fixed number of steps is a part of every answer here."
     )
+
+
+def real_runs(runs: Iterable[Run]) -> dict[str, Run]:
+    """The runs on real scans that have results, by the name of their profile; a reader's own is called so."""
+    return {
+        f"{run.facts['profile']}{'' if run.reference else ', yours'}": run
+        for run in runs
+        if run.results is not None and run.present and not run.simulated
+    }
+
+
+def runs_for_reading(runs: Mapping[str, Run]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What each of several runs is, and their answers side by side (`tables.runs_table`)."""
+    each = [
+        {
+            "run": name,
+            "what it is": str(run.facts.get("title", "")),
+            "size": run.note,
+            "networks of its main arm": run.networks,
+        }
+        for name, run in runs.items()
+    ]
+    having = {name: run.results for name, run in runs.items() if run.results is not None}
+    return pd.DataFrame(each), tables.runs_table(having, {name: unlearned(run) for name, run in runs.items()})
 
 
 def arms_missing(run: Run) -> str:
