@@ -502,6 +502,7 @@ def execute(stage: plan.Stage, run: Path, *, aloud: bool = False) -> int:
             progress_bar=False,
             log_output=False,
             stdout_file=sys.stdout if aloud else None,
+            shutdown_kernel="immediate",  # all is written: a kernel that takes torch down in good order costs 2 s a stage
         )
         if read_manifest(folder) is None:
             raise RuntimeError(f"the notebook ended without a manifest; look at {working}")
