@@ -761,35 +761,43 @@ ASKED_FIRST = (("imagenet", "scratch"), ("mri-segmentation", "scratch"), ("mri-s
 def runs_table(
     results: Mapping[str, pd.DataFrame], unlearned: Mapping[str, Collection[str]] | None = None
 ) -> pd.DataFrame:
-    """The differences of ASKED_FIRST on each target's headline metric, a column for each run; main arms only.
+    """The differences of ASKED_FIRST on each target's headline metric in several runs, main arms only.
 
-    results: results tables by the run's name. unlearned: by the run's name, encoders that did not learn their own task. "–" where a
-    run does not have both starts; a row that no run has is left out.
+    results: results tables by the run's name. unlearned: by the run's name, encoders that did not learn their own task. Columns: run,
+    those of `difference_table` without the correction, and said: "" or why a difference cannot be judged.
     """
-    found = {
-        (name, reference): difference_table(frame, reference)
-        for name, frame in results.items()
-        for reference in dict.fromkeys(a for a, _ in ASKED_FIRST)
-    }
+    found = []
+    for name, frame in results.items():
+        every = pd.concat([difference_table(frame, a) for a in dict.fromkeys(a for a, _ in ASKED_FIRST)])
+        for a, b in ASKED_FIRST:
+            gone = [side for side in (a, b) if side in (unlearned or {}).get(name, ())]
+            asked = every[(every["A"] == a) & (every["B"] == b)].drop(columns="adjusted_p")
+            found.append(asked.assign(run=name, said=unjudged(gone) if gone else ""))
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=["run", *DIFFERENCE_COLUMNS, "said"])
+
+
+def runs_for_reading(differences: pd.DataFrame) -> pd.DataFrame:
+    """`runs_table` with a column for each run; "–" where a run does not have both starts."""
+    names = list(dict.fromkeys(differences["run"]))
     rows = []
     for target in TARGETS:
         for a, b in ASKED_FIRST:
-            row: dict[str, str] = {
-                "target": f"{TARGET_TITLES[target]} ({METRIC_TITLES[HEADLINE[target]]})",
-                "difference": f"{SOURCE_TITLES[a]} − {SOURCE_TITLES[b]}",
-            }
-            for name in results:
-                every = found[name, a]
-                held = every[(every["target"] == target) & (every["B"] == b)].to_dict("records")
-                gone = [side for side in (a, b) if side in (unlearned or {}).get(name, ())]
-                row[name] = "–" if not held else unjudged(gone) if gone else _difference_and_people(held[0])
-            if any(row[name] != "–" for name in results):
-                rows.append(row)
+            part = differences[(differences["target"] == target) & (differences["A"] == a) & (differences["B"] == b)]
+            held = {str(r["run"]): r for r in part.to_dict("records")}
+            if held:
+                metric = METRIC_TITLES[HEADLINE[target]]
+                row = {
+                    "target": f"{TARGET_TITLES[target]} ({metric})",
+                    "difference": f"{SOURCE_TITLES[a]} − {SOURCE_TITLES[b]}",
+                }
+                rows.append(row | {name: _difference_and_people(held.get(name)) for name in names})
     return pd.DataFrame(rows)
 
 
-def _difference_and_people(held: Mapping[str, Any]) -> str:
-    return f"{with_interval(held['mean'], held['lower'], held['upper'], 3)} [n = {held['n']}]"
+def _difference_and_people(held: Mapping[Any, Any] | None) -> str:
+    if held is None:
+        return "–"
+    return str(held["said"] or f"{with_interval(held['mean'], held['lower'], held['upper'], 3)} [n = {held['n']}]")
 
 
 def in_words(lower: float, upper: float) -> str:

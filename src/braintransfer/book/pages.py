@@ -327,13 +327,22 @@ class PageMaker:
         if len(real) < 2:
             return
         place = self.source / "results"
-        each, answered = words.runs_for_reading(real)
+        having = {name: run.results for name, run in real.items() if run.results is not None}
+        answered = tables.runs_table(having, {name: words.unlearned(run) for name, run in real.items()})
+        figures.save(figures.runs_figure(answered), place / "figures", "beside")
 
         def table(name: str, frame: pd.DataFrame, caption: str, links: Mapping[str, str] | None = None) -> str:
             return self._table("beside", place, name, frame, caption, links)
 
-        links = {name: f"{run.slug}/index" for name, run in real.items()}
-        self.render("templates/beside.md", "results/beside", table=table, each=each, answered=answered, links=links)
+        self.render(
+            "templates/beside.md",
+            "results/beside",
+            figure=figure_block(_describe(place / "figures", "beside"), "beside"),
+            table=table,
+            each=words.what_runs_are(real),
+            answered=tables.runs_for_reading(answered),
+            links={name: f"{run.slug}/index" for name, run in real.items()},
+        )
 
     def _provenance(self, run: Run, here: Path) -> dict[str, Any]:
         """What the page of a run's manifests says, with the files that it offers."""

@@ -249,9 +249,8 @@ def real_runs(runs: Iterable[Run]) -> dict[str, Run]:
     }
 
 
-def runs_for_reading(runs: Mapping[str, Run]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """What each of several runs is, and their answers side by side (`tables.runs_table`)."""
-    each = [
+def what_runs_are(runs: Mapping[str, Run]) -> pd.DataFrame:
+    return pd.DataFrame(
         {
             "run": name,
             "what it is": str(run.facts.get("title", "")),
@@ -259,9 +258,7 @@ def runs_for_reading(runs: Mapping[str, Run]) -> tuple[pd.DataFrame, pd.DataFram
             "networks of its main arm": run.networks,
         }
         for name, run in runs.items()
-    ]
-    having = {name: run.results for name, run in runs.items() if run.results is not None}
-    return pd.DataFrame(each), tables.runs_table(having, {name: unlearned(run) for name, run in runs.items()})
+    )
 
 
 def arms_missing(run: Run) -> str:

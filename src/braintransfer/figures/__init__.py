@@ -25,7 +25,7 @@ from braintransfer.figures.base import (
     overlay_legend,
     save,
 )
-from braintransfer.figures.controls import arms_figure, factorial_figure, labels_figure
+from braintransfer.figures.controls import arms_figure, factorial_figure, labels_figure, runs_figure
 from braintransfer.figures.curves import learning_curves_figure, read_histories
 from braintransfer.figures.drawings import colours_figure, network_figure, overlap_figure
 from braintransfer.figures.pictures import (
@@ -85,6 +85,7 @@ __all__ = [
     "read_examples",
     "read_histories",
     "robustness_figure",
+    "runs_figure",
     "samples_figure",
     "save",
     "write_figures",

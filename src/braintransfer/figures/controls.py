@@ -28,6 +28,15 @@ from braintransfer.tables import METRIC_TITLES, SOURCE_TITLES, TARGET_TITLES, nu
 
 #: One colour a kind of effect; none of them stands for a source.
 EFFECT_COLOURS = {"domain": "#009e73", "task": "#cc79a7", "interaction": "#8f6bb3"}
+#: One look a run, in the order of the runs; repeated where there are more.
+_RUN_LOOKS = (
+    ("#222222", "o"),
+    ("#777777", "s"),
+    ("#222222", "D"),
+    ("#777777", "^"),
+    ("#222222", "v"),
+    ("#777777", "P"),
+)
 
 
 def _forest(
@@ -45,6 +54,7 @@ def _finish(axis: Any, labels: list[str], words: str) -> None:
     axis.set_yticks(range(len(labels)), labels, fontsize=8.5)
     axis.set_ylim(len(labels) - 0.4, -0.6)
     axis.grid(axis="y", visible=False)
+    axis.locator_params(axis="x", nbins=6)  # more would run into each other
     axis.set_xlabel(words)
 
 
@@ -117,6 +127,37 @@ def factorial_figure(factorial: pd.DataFrame, kinds: Mapping[str, str]) -> Drawi
         "covers that choice."
     )
     return Drawing(figure, caption, f"{'; '.join(spoken)}.", factorial)
+
+
+def runs_figure(differences: pd.DataFrame) -> Drawing:
+    """The same differences between starts in several runs, one panel a target. differences: `tables.runs_table`.
+
+    What a run cannot judge (`said`) stays out.
+    """
+    judged = differences[differences["said"] == ""]
+    names = list(dict.fromkeys(differences["run"]))
+    present = [t for t in TARGETS if (judged["target"] == t).any()]
+    most = max((len(judged[judged["target"] == t]) for t in present), default=1)
+    figure, axes = new_figure(6.6, (0.34 * most + 0.9) * max(len(present), 1) + 0.4, rows=max(len(present), 1))
+    spoken = []
+    with matplotlib.rc_context(STYLE):
+        for axis, target in zip(axes[:, 0], present, strict=False):
+            labels: list[str] = []
+            for a, b in tables.ASKED_FIRST:
+                part = judged[(judged["target"] == target) & (judged["A"] == a) & (judged["B"] == b)]
+                for row in part.to_dict("records"):
+                    colour, mark = _RUN_LOOKS[names.index(row["run"]) % len(_RUN_LOOKS)]
+                    _forest(axis, len(labels), row, ("mean", "lower", "upper"), color=colour, marker=mark)
+                    labels.append(f"{short_title(a)} − {short_title(b)}, {row['run']}")
+                    said = tables.with_interval(float(row["mean"]), float(row["lower"]), float(row["upper"]), 3)
+                    spoken.append(f"{TARGET_TITLES[target]}, {labels[-1]}: {said}")
+            _finish(axis, labels, f"difference in {METRIC_TITLES[HEADLINE[target]]}")
+            axis.set_title(TARGET_TITLES[target])
+    caption = (
+        f"The same differences between starts in {len(names)} runs on real scans. Mark and bar: mean and 95 % interval over "
+        f"{_at_most(judged)}; right of zero, the first start is better. A mark's shape stands for its run."
+    )
+    return Drawing(figure, caption, f"{'; '.join(spoken)}.", judged)
 
 
 def labels_figure(results: pd.DataFrame, kinds: Mapping[str, str]) -> Drawing:
