@@ -231,6 +231,7 @@ class PageMaker:
             growth=cost.growth,
             speeds=cost.speeds,
             files_a_network=cost.FILES,
+            compute=cost.COMPUTE,
             repository=_repository(root),
         )
 
