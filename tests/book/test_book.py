@@ -20,7 +20,7 @@ import pandas as pd
 import pytest
 from made_up import ROOT, SUMMARY, a_project, a_run, an_executed_notebook, made_up_results
 
-from braintransfer import book, claims, tables
+from braintransfer import book, claims, study, tables
 from braintransfer.book import runs, words
 from braintransfer.book.pages import PageMaker
 from braintransfer.errors import BadInput
@@ -393,6 +393,29 @@ def test_a_run_says_first_what_longer_fine_tuning_gives_random_weights(html: Pat
     assert "above 1 of 2 and below 1 (ImageNet) on MS lesions" in words.trained_longer(run)
     kept = replace(run, tables={**run.tables, "pairs": pairs[~(pairs["B_arm"] == "scratch_long")]})
     assert words.trained_longer(kept) == ""
+
+
+def test_a_run_says_how_far_another_data_set_moves_the_score(tmp_path: Path) -> None:
+    run = runs.read_run(a_run(tmp_path), reference=False)
+    assert words.other_sets(run) == "", "its one replicate did not learn"
+    arms = run.tables["arms"]
+    malf = (arms["arm"] == "replicate_malf") & (arms["metric"] == arms["target"].map(study.HEADLINE))
+    bounds = ["difference", "difference_lower", "difference_upper"]
+    assert malf.any()
+    run.tables["arms"] = learned = arms.assign(learned="")
+    learned.loc[malf, bounds] = (-0.04, -0.07, 0.01)
+    one = learned[malf].iloc[:1].assign(arm="replicate_camvid", learned="no")
+    run.tables["arms"] = pd.concat([learned, one])
+    said = words.other_sets(run)
+    assert (
+        f"(malf) moves the score by at most 0.040, in {malf.sum()} comparisons. Every interval holds zero. Not" in said
+    )
+    assert said.endswith("did not learn their own task: camvid.")
+    learned.loc[malf & (learned["target"] == "stroke"), bounds] = (0.05, 0.01, 0.09)
+    run.tables["arms"] = learned
+    assert words.other_sets(run).endswith(
+        "at most 0.050, in 3 comparisons. Intervals that leave out zero: from malf on stroke lesions."
+    )
 
 
 def test_a_contrast_is_shown_fold_by_fold_where_there_are_several(html: Path) -> None:

@@ -222,6 +222,7 @@ class PageMaker:
             what_to_notice=words.what_to_notice,
             unlearned_words=words.unlearned_words,
             trained_longer=words.trained_longer,
+            other_sets=words.other_sets,
             proof_table=self.proof_table,
             cell=self.kept.cell,
             column=self.kept.column,

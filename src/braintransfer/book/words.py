@@ -240,6 +240,31 @@ def trained_longer(run: Run) -> str:
     )
 
 
+def other_sets(run: Run) -> str:
+    """How far a second data set in a source's place moved the score, and which did not learn; empty without replicates."""
+    arms = run.tables.get("arms")
+    if arms is None:
+        return ""
+    tried = arms[arms["arm"].str.startswith("replicate_") & (arms["metric"] == arms["target"].map(HEADLINE))]
+    failed, held = tried[tried["learned"] == "no"], tried[(tried["learned"] != "no") & tried["difference"].notna()]
+    if held.empty:
+        return ""
+    apart = held[(held["difference_lower"] > 0) | (held["difference_upper"] < 0)]
+    where = _listed([f"{tables.arm_title(r.arm)} on {tables.TARGET_WORDS[r.target]}" for r in apart.itertuples()])
+    said = [
+        f"**Another data set in a source's place** ({_listed(_sets(held))}) moves the score by at most "
+        f"{tables.number(held['difference'].abs().max(), 3)}, in {len(held)} comparisons.",
+        f"Intervals that leave out zero: {where}." if where else "Every interval holds zero.",
+    ]
+    if len(failed):
+        said.append(f"Not judged, as encoders did not learn their own task: {_listed(_sets(failed))}.")
+    return " ".join(said)
+
+
+def _sets(arms: pd.DataFrame) -> list[str]:
+    return [tables.arm_title(name).removeprefix("from ") for name in arms["arm"].unique()]
+
+
 def real_runs(runs: Iterable[Run]) -> dict[str, Run]:
     """The runs on real scans that have results, by the name of their profile; a reader's own is called so."""
     return {
