@@ -418,6 +418,20 @@ def test_a_run_says_how_far_another_data_set_moves_the_score(tmp_path: Path) -> 
     )
 
 
+def test_a_run_says_which_controls_it_lacks_in_whole_or_in_part(tmp_path: Path) -> None:
+    run = runs.read_run(a_run(tmp_path), reference=False)
+    run.facts["profile"] = "reference"
+    assert run.results is not None
+    one = run.results[(run.results["arm"] == "main") & (run.results["source"] == "scratch")]
+    several = pd.concat(
+        [one.assign(arm="labels_2"), one[one["target"] == "ms"].assign(arm="labels_4"), one.assign(arm="scratch_long")]
+    )
+    said = words.arms_missing(replace(run, results=several))
+    assert "; 2 people, for ImageNet and MRI · segmentation;" in said
+    assert "4 people, for random weights (scratch) on stroke lesions, ImageNet and MRI · segmentation;" in said
+    assert "shuffled masks;" in said and "three times longer" not in said
+
+
 def test_a_contrast_is_shown_fold_by_fold_where_there_are_several(html: Path) -> None:
     text = words_of(html / "results" / "demo" / "claims.html")
     assert "1 MS lesions MRI · segmentation − ImageNet 0.010 (2 people) −0.020 (2 people)" in text

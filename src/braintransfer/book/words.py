@@ -287,13 +287,27 @@ def what_runs_are(runs: Mapping[str, Run]) -> pd.DataFrame:
 
 
 def arms_missing(run: Run) -> str:
-    """A sentence that names the arms that the run's profile asks for and the run does not have; empty where it has all."""
+    """A sentence that names the arms that the run's profile asks for and the run does not have, whole or in part; empty where it has all."""
     try:
-        asked = list(read_profile(str(run.facts.get("profile", ""))).arms)
+        asked = read_profile(str(run.facts.get("profile", ""))).arms
     except BadInput:
         return ""
-    having = set() if run.results is None else set(run.results["arm"])
-    gone = [tables.arm_title(name) for name in asked if name not in having]
+    having = set()
+    if run.results is not None:
+        having = set(run.results[["arm", "target", "source"]].drop_duplicates().itertuples(index=False, name=None))
+    gone = []
+    for name, arm in asked.items():
+        without = {s: [t for t in arm.targets if (name, t, s) not in having] for s in arm.sources}
+        starts = [
+            tables.SOURCE_TITLES[s]
+            + ("" if len(targets) == len(arm.targets) else f" on {_listed([tables.TARGET_WORDS[t] for t in targets])}")
+            for s, targets in without.items()
+            if targets
+        ]
+        if all(len(targets) == len(arm.targets) for targets in without.values()):
+            gone.append(tables.arm_title(name))
+        elif starts:
+            gone.append(f"{tables.arm_title(name)}, for {_listed(starts)}")
     return f"Asked for in this run's profile, and not done: {'; '.join(gone)}." if gone else ""
 
 
