@@ -12,6 +12,7 @@ from made_up import ROOT
 from braintransfer import claims, study, tables
 from braintransfer.book.kept import Kept, short
 from braintransfer.book.pages import PageMaker
+from braintransfer.book.runs import read_run
 from braintransfer.errors import BadInput
 from braintransfer.proofs import speed, worlds
 
@@ -192,6 +193,14 @@ def test_what_the_readme_says_of_the_books_own_run_is_still_true() -> None:
     assert set(others.index) == {"replicate_imagenette", "replicate_lesions", "replicate_malf"}
     assert others["difference"].abs().max() < 0.021 and "moves the end by less than .021" in said
     arms = arms.loc[["shuffled_masks", "size_0.1"]]
+    both = {
+        name: read_run(compare.parent.with_name(name), reference=True).results
+        for name in ("reference_lite2", "reference")
+    }
+    leads = tables.runs_table({name: results for name, results in both.items() if results is not None})
+    leads = leads[(leads["A"] == "imagenet") & (leads["B"] == "scratch")].set_index("run")
+    larger, smaller = (" and ".join(short(float(lead)) for lead in leads.loc[name, "mean"]) for name in both)
+    assert f"much the same: {larger} instead of {smaller} on stroke" in said.replace(", ", " and ")
     assert len(arms) == 2 * len(study.HEADLINE) and arms["difference"].between(-0.02, 0, inclusive="neither").all()
     assert (arms["difference_lower"] < 0).all() and (arms["difference_upper"] > 0).all()
     assert "less than .02 lower, and the interval of each of these differences contains zero" in said
