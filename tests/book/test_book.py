@@ -132,9 +132,9 @@ def test_an_answer_is_announced_only_where_the_rules_decide(
     (run / "run.json").write_text(json.dumps({"profile": "demo", "simulated": simulated}))
     (found,) = book.find_runs(root, "demo", True)
     page = PageMaker(root, root / "_build" / "source", [found]).environment.get_template("templates/index.md")
-    text = page.render(first=found, partial=found, overview="", proven=False, claims_page=True)
+    text = page.render(first=found, partial=found, overview="", proven=False, claims_page=True, beside=False)
     assert re.findall(r"^## (.*)", text, re.M)[0] == heading and sentence in text
-    fresh = page.render(first=None, partial=None, overview="", proven=False, claims_page=False)
+    fresh = page.render(first=None, partial=None, overview="", proven=False, claims_page=False, beside=False)
     assert "## No answer yet" in fresh
 
 
