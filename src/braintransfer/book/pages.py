@@ -326,11 +326,11 @@ class PageMaker:
     def beside_page(self) -> None:
         """The runs on real scans side by side, where there are several."""
         real = words.real_runs(self.runs)
-        if len(real) < 2:
-            return
-        place = self.source / "results"
         having = {name: run.results for name, run in real.items() if run.results is not None}
         answered = tables.runs_table(having, {name: words.unlearned(run) for name, run in real.items()})
+        if len(real) < 2 or answered.empty:
+            return
+        place = self.source / "results"
         figures.save(figures.runs_figure(answered), place / "figures", "beside")
 
         def table(name: str, frame: pd.DataFrame, caption: str, links: Mapping[str, str] | None = None) -> str:

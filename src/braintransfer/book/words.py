@@ -246,7 +246,8 @@ def other_sets(run: Run) -> str:
     if arms is None:
         return ""
     tried = arms[arms["arm"].str.startswith("replicate_") & (arms["metric"] == arms["target"].map(HEADLINE))]
-    failed, held = tried[tried["learned"] == "no"], tried[(tried["learned"] != "no") & tried["difference"].notna()]
+    gone = tried["learned"] == "no" if "learned" in tried else pd.Series(False, index=tried.index)
+    failed, held = tried[gone], tried[~gone & tried["difference"].notna()]
     if held.empty:
         return ""
     apart = held[(held["difference_lower"] > 0) | (held["difference_upper"] < 0)]
