@@ -478,8 +478,9 @@ def execute(stage: plan.Stage, run: Path, *, aloud: bool = False) -> int:
 
     aloud: what the notebook prints is shown while it runs.
     """
-    import papermill
     from papermill.exceptions import PapermillExecutionError
+
+    from braintransfer import kernels
 
     folder = run / stage.folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -494,16 +495,7 @@ def execute(stage: plan.Stage, run: Path, *, aloud: bool = False) -> int:
             os.environ[name] = threads
     message, bad_input = "", False
     try:
-        papermill.execute_notebook(
-            stage.notebook,
-            working,
-            parameters=stage.parameters,
-            cwd=project_root(),
-            progress_bar=False,
-            log_output=False,
-            stdout_file=sys.stdout if aloud else None,
-            shutdown_kernel="immediate",  # all is written: a kernel that takes torch down in good order costs 2 s a stage
-        )
+        kernels.execute(stage.notebook, working, stage.parameters, project_root(), aloud=aloud)
         if read_manifest(folder) is None:
             raise RuntimeError(f"the notebook ended without a manifest; look at {working}")
         executed = scrubbed(json.loads(working.read_text(encoding="utf-8")), str(stage.parameters.get("data") or ""))

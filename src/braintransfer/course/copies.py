@@ -249,12 +249,12 @@ def execute(notebooks: list[Path], report: Callable[[str], None] = print) -> pd.
     lab; seconds from start to end; computing: processor seconds, all cores together, which other work on the machine changes
     little; MB: the most memory of its kernel. papermill's error when a cell fails.
     """
-    import papermill
+    from braintransfer import kernels
 
     rows = []
     for path in notebooks:
         report(f"{path.name} ...")
-        papermill.execute_notebook(str(path), str(path), cwd=str(path.parent), progress_bar=False)
+        kernels.execute(path, path, {}, path.parent)
         said = re.findall(
             r"took (\d+) s so far, (\d+) s of processor time \(all cores together\), and at most (\d+) MB",
             printed(nbformat.read(path, as_version=4)),
