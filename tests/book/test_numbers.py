@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from made_up import ROOT
 
-from braintransfer import claims, study, tables
+from braintransfer import claims, cost, study, tables
 from braintransfer.book.kept import Kept, short
 from braintransfer.book.pages import PageMaker
 from braintransfer.book.runs import read_run
@@ -49,6 +49,7 @@ ALLOWED: dict[str, dict[str, tuple[str, ...]]] = {
         "size of a made-up source": ("200,000",),
         "rows of a matrix": (f"{speed.MATRIX:,}",),
         "in no kept table: the first two runs of the ceiling": (".962", ".919", ".967", ".975", ".998", ".993"),
+        "in no kept table: an earlier run of the loops": ("1.03", ".8"),
         "in no kept table: bf16 beside fp32 in four runs": (".98", "1.22"),
     },
 }
@@ -165,12 +166,17 @@ def test_words_that_hang_on_a_number_are_still_true() -> None:
     past = {"Within?": "no", "Part": ["T1", "Volumes", "MS", "Stroke", "Masses"]}
     only = {**past, "What": "likeness of left and right half (planes)"}
     assert len(KEPT.column("simulators", "Distance", only)) == len(KEPT.column("simulators", "Distance", past))
-    crops = {"loop": "segmentation-models-pytorch 0.6.0"}
     rates, cells = (KEPT.column("speed_loops", column) for column in ("beside ours", "whole cell (s)"))
-    assert (rates[1:] < 1).sum() == len(rates) - 2 and KEPT.column("speed_loops", "beside ours", crops)[0] >= 1
-    assert cells[0] > KEPT.column("speed_loops", "whole cell (s)", crops)[0] == cells.min(), (
-        "it finishes slightly sooner"
+    assert rates[0] == 1 and (rates[1:] < 1).all() and (cells[1:] > cells[0]).all(), (
+        "faster in training and to the score"
     )
+    crops = {"loop": "segmentation-models-pytorch, crop alone 0.6.0"}
+    assert rates[1:].max() == KEPT.column("speed_loops", "beside ours", crops)[0] > 0.9, "about as fast"
+    whole, computing = (
+        KEPT.column("speed_demo", "seconds", where).sum()
+        for where in ({"what": [*pd.read_csv(KEPT.folder / "speed_demo.csv")["what"][:-1]]}, {"what": cost.COMPUTE})
+    )
+    assert whole <= 1.25 * computing, "the whole of the demo, a waiting core apart"
 
 
 def test_what_the_readme_says_of_the_books_own_run_is_still_true() -> None:

@@ -198,7 +198,7 @@ def test_what_is_imported_is_named_and_what_is_named_is_used() -> None:
     ]
     named = {IMPORT_NAMES.get(name, name): name for name in names}
     # what other people's proofs need and lives in an environment of its own (CONTRIBUTING.md); they say so where it is absent
-    apart = {"panoptica", "torchio", "nnunetv2", "batchgenerators"}
+    apart = {"panoptica", "torchio", "nnunetv2", "batchgenerators", "albumentations"}
     imported = imported_packages() - set(sys.stdlib_module_names) - {PROJECT["name"]} - apart
     assert imported <= set(named), "imported, but not in pyproject.toml"
     assert {named[name] for name in set(named) - imported} <= set(NOT_IMPORTED), "in pyproject.toml, but used nowhere"

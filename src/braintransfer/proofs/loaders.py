@@ -193,7 +193,34 @@ def nnunet_batches(slices: Slices) -> Batches:
 
 
 def smp_batches(slices: Slices) -> Batches:
-    """As in the examples of segmentation-models-pytorch: Dataset and DataLoader, no augmentation beyond the crop."""
+    """As in the multi-class example of segmentation-models-pytorch: Dataset and DataLoader with its albumentations (no hue: grey)."""
+    import albumentations as alb
+
+    side = {"height": slices.crop, "width": slices.crop}
+    views = alb.Compose(
+        [
+            alb.HorizontalFlip(p=0.5),
+            alb.ShiftScaleRotate(scale_limit=0.5, rotate_limit=0, shift_limit=0.1, p=1, border_mode=0),
+            alb.PadIfNeeded(min_height=slices.crop, min_width=slices.crop),
+            alb.RandomCrop(**side),
+            alb.GaussNoise(p=0.2),
+            alb.Perspective(p=0.5),
+            alb.OneOf([alb.CLAHE(p=1), alb.RandomBrightnessContrast(p=1), alb.RandomGamma(p=1)], p=0.9),
+            alb.OneOf([alb.Sharpen(p=1), alb.Blur(blur_limit=3, p=1), alb.MotionBlur(blur_limit=3, p=1)], p=0.9),
+            alb.RandomBrightnessContrast(p=0.9),
+        ]
+    )
+
+    def transform(image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        turned = views(image=(image[0] * 255).byte().numpy(), mask=mask[0].numpy())
+        return torch.from_numpy(turned["image"])[None].float() / 255, torch.from_numpy(turned["mask"])[None]
+
+    for images, masks in _loaded(_Pairs(slices, transform), slices):
+        yield normalise_unit(images), masks.squeeze(1).long()
+
+
+def cropped_batches(slices: Slices) -> Batches:
+    """A plain Dataset and DataLoader that changes no picture beyond the crop, as in the binary example of the same library."""
     from torchvision.transforms import v2
 
     return _viewed(slices, v2.RandomCrop(slices.crop, pad_if_needed=True))
@@ -255,7 +282,8 @@ LOADERS = {
         Loader("PyTorch + torchvision", torchvision_batches, ("torchvision",)),
         Loader("MONAI", monai_batches, ("monai",)),
         Loader("nnU-Net", nnunet_batches, ("nnunetv2", "batchgeneratorsv2")),
-        Loader("segmentation-models-pytorch", smp_batches, ("segmentation-models-pytorch",)),
+        Loader("segmentation-models-pytorch", smp_batches, ("segmentation-models-pytorch", "albumentations")),
+        Loader("segmentation-models-pytorch, crop alone", cropped_batches, ("segmentation-models-pytorch",)),
         Loader("TorchIO", torchio_batches, ("torchio",)),
     )
 }  # fmt: skip

@@ -250,7 +250,7 @@ def contend(name: str, workers: int, run: Path, steps: int, started: float) -> d
         return made
 
     _start_alike(network, store, machine)
-    if name == "segmentation-models-pytorch":
+    if name.startswith("segmentation-models-pytorch"):
         _smp_training(network, machine, marked, schedule)
     else:
         fit(
@@ -285,7 +285,7 @@ def _start_alike(network: nn.Module, store: Store, machine: Machine) -> None:
 def _smp_training(
     network: nn.Module, machine: Machine, batch: Callable[[], tuple[Tensor, Tensor]], schedule: Schedule
 ) -> None:
-    """The loop of that library's examples: multi-class Dice loss, Adam, a cosine."""
+    """The loop of that library's examples, with Lightning left out: multi-class Dice loss, Adam, a cosine."""
     import segmentation_models_pytorch as smp
 
     loss = smp.losses.DiceLoss(smp.losses.MULTICLASS_MODE, from_logits=True)
