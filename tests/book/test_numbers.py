@@ -172,6 +172,8 @@ def test_words_that_hang_on_a_number_are_still_true() -> None:
     )
     crops = {"loop": "segmentation-models-pytorch, crop alone 0.6.0"}
     assert rates[1:].max() == KEPT.column("speed_loops", "beside ours", crops)[0] > 0.9, "about as fast"
+    reads = {"what grows": "reading a batch, pictures in the store"}
+    assert all(0.01 < KEPT.column("speed_growth", "cost", reads, n)[0] < 0.1 for n in (2, 4, 6)), "hundredths of a ms"
     whole, computing = (
         KEPT.column("speed_demo", "seconds", where).sum()
         for where in ({"what": [*pd.read_csv(KEPT.folder / "speed_demo.csv")["what"][:-1]]}, {"what": cost.COMPUTE})
