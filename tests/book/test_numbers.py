@@ -206,6 +206,12 @@ def test_what_the_readme_says_of_the_books_own_run_is_still_true() -> None:
         for name in ("reference_lite2", "reference")
     }
     leads = tables.runs_table({name: results for name, results in both.items() if results is not None})
+    behind = leads[(leads["A"] == "mri-segmentation") & (leads["B"] == "imagenet")]
+    assert (
+        len(behind) == 2 * len(study.HEADLINE)
+        and (behind["upper"] < 0).all()
+        and "ends below it on all three again" in said
+    )
     leads = leads[(leads["A"] == "imagenet") & (leads["B"] == "scratch")].set_index("run")
     larger, smaller = (" and ".join(short(float(lead)) for lead in leads.loc[name, "mean"]) for name in both)
     assert f"much the same: {larger} instead of {smaller} on stroke" in said.replace(", ", " and ")
