@@ -510,6 +510,8 @@ def execute(stage: plan.Stage, run: Path, *, aloud: bool = False) -> int:
             if bad_input
             else f"{error.ename}: {error.evalue} (cell {error.cell_index}, {working})"
         )
+    except kernels.LostCell as error:
+        message = str(error)
     except Exception as error:  # a kernel that died, a full disk: whatever it is, say it in one line
         message = f"{type(error).__name__}: {' '.join(str(error).split())}"
         if "kernel died" in message.lower():

@@ -104,7 +104,8 @@ def execute(notebook: Path, output: Path, parameters: Mapping[str, Any], cwd: Pa
     """Execute a notebook with papermill into `output`; parameters: papermill's; cwd: where its cells run.
 
     aloud: what it prints is shown while it runs. After a lost cell it is begun again, which costs little where a stage keeps its
-    finished rows; that is told on stderr. papermill's error where a cell fails; `LostCell` when `TRIES` kernels were lost.
+    finished rows; that is told on stderr. papermill's error where a cell fails; `LostCell` when `TRIES` kernels were lost, in a
+    line for people.
     """
     for left in reversed(range(TRIES)):
         try:
@@ -121,5 +122,7 @@ def execute(notebook: Path, output: Path, parameters: Mapping[str, Any], cwd: Pa
             return
         except LostCell as lost:
             if not left:
-                raise
-            print(f"{Path(notebook).name}: {lost}; begun again", file=sys.stderr)
+                raise LostCell(
+                    f"{notebook.name}: {lost}, {TRIES} times; repeat the command, with fewer --jobs"
+                ) from lost
+            print(f"{notebook.name}: {lost}; begun again", file=sys.stderr)

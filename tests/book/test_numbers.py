@@ -210,7 +210,7 @@ def test_what_the_readme_says_of_the_books_own_run_is_still_true() -> None:
     assert (
         len(behind) == 2 * len(study.HEADLINE)
         and (behind["upper"] < 0).all()
-        and "ends below it on all three again" in said
+        and "ends below ImageNet on all three again" in said
     )
     leads = leads[(leads["A"] == "imagenet") & (leads["B"] == "scratch")].set_index("run")
     larger, smaller = (" and ".join(short(float(lead)) for lead in leads.loc[name, "mean"]) for name in both)

@@ -46,7 +46,9 @@ def test_kernels_that_lose_their_cells_again_and_again_are_given_up_with_a_reaso
     monkeypatch.setattr(kernels, "PATIENCE", 4.0)
     monkeypatch.setattr(kernels, "TRIES", 2)
     notebook = _notebook(tmp_path, LOSE.format(times=9), "Path('done').touch()")
-    with pytest.raises(kernels.LostCell, match="stood idle"):
+    with pytest.raises(
+        kernels.LostCell, match="stage.ipynb: the kernel stood idle for 4 s with a cell to do, 2 times; repeat"
+    ):
         kernels.execute(notebook, tmp_path / "out.ipynb", {}, tmp_path)
     assert len(list(tmp_path.glob("begun-*"))) == 2 and not (tmp_path / "done").exists()
 

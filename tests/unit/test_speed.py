@@ -36,7 +36,7 @@ def slices(workers: int = 0) -> Slices:
 @pytest.mark.parametrize("name", LOADERS)
 def test_each_loop_gives_as_many_batches_of_the_same_shape_with_labels_that_fit_the_picture(name: str) -> None:
     if not LOADERS[name].version:
-        pytest.skip(f"{name} is not installed; CONTRIBUTING.md says how")
+        pytest.skip(f"{name} wants {' and '.join(LOADERS[name].packages)}; CONTRIBUTING.md says how")
     batches = list(LOADERS[name].batches(slices()))
     assert len(batches) == 3
     for images, masks in batches:

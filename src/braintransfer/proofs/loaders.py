@@ -193,16 +193,18 @@ def nnunet_batches(slices: Slices) -> Batches:
 
 
 def smp_batches(slices: Slices) -> Batches:
-    """As in the multi-class example of segmentation-models-pytorch: Dataset and DataLoader with its albumentations (no hue: grey)."""
+    """As in the multi-class example of segmentation-models-pytorch, albumentations in Dataset and DataLoader; no hue, as all is grey.
+
+    https://github.com/qubvel-org/segmentation_models.pytorch/blob/main/examples/camvid_segmentation_multiclass.ipynb
+    """
     import albumentations as alb
 
-    side = {"height": slices.crop, "width": slices.crop}
     views = alb.Compose(
         [
             alb.HorizontalFlip(p=0.5),
             alb.ShiftScaleRotate(scale_limit=0.5, rotate_limit=0, shift_limit=0.1, p=1, border_mode=0),
-            alb.PadIfNeeded(min_height=slices.crop, min_width=slices.crop),
-            alb.RandomCrop(**side),
+            alb.PadIfNeeded(slices.crop, slices.crop),
+            alb.RandomCrop(slices.crop, slices.crop),
             alb.GaussNoise(p=0.2),
             alb.Perspective(p=0.5),
             alb.OneOf([alb.CLAHE(p=1), alb.RandomBrightnessContrast(p=1), alb.RandomGamma(p=1)], p=0.9),
@@ -220,7 +222,7 @@ def smp_batches(slices: Slices) -> Batches:
 
 
 def cropped_batches(slices: Slices) -> Batches:
-    """A plain Dataset and DataLoader that changes no picture beyond the crop, as in the binary example of the same library."""
+    """A plain Dataset and DataLoader that only crops; the binary example of the same library changes no picture either."""
     from torchvision.transforms import v2
 
     return _viewed(slices, v2.RandomCrop(slices.crop, pad_if_needed=True))
