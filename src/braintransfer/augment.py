@@ -75,7 +75,7 @@ def _between(u: Tensor, low: float, high: float) -> Tensor:
 def _centres(u: Tensor, masks: Tensor, crop: int, focus: float) -> Tensor:
     """Where each crop's middle lies, (B, 2) as x, y in pixels; the crop stays inside a picture that is large enough."""
     height, width = masks.shape[1:]
-    size = torch.tensor([width, height], device=u.device, dtype=u.dtype)
+    size = _constant((width, height), u.device)
     margin = torch.minimum(torch.full_like(size, crop), size) / 2
     centres = margin + u[:, 3:5] * (size - 2 * margin) - 0.5
     if focus > 0:
@@ -116,25 +116,31 @@ def _places(u: Tensor, bend: Tensor, centres: Tensor, crop: int, size: tuple[int
     # among the knots of the bend, the offset from the middle, and a one. Cheaper by far than sums over all pixels.
     step = torch.arange(crop, device=u.device, dtype=u.dtype) - (crop - 1) / 2
     basis = torch.cat(
-        [_smooth_weights(bend.shape[-1], crop).to(u), step.unsqueeze(1), torch.ones_like(step).unsqueeze(1)], dim=1
+        [_smooth_weights(bend.shape[-1], crop, u.device), step.unsqueeze(1), torch.ones_like(step).unsqueeze(1)], dim=1
     )
     core = functional.pad(bend * (strength.elastic * crop), (0, 2, 0, 2))
     core[:, :, -1, -2] = of_x
     core[:, :, -2, -1] = of_y
     core[:, :, -1, -1] = centres + 0.5
-    unit = torch.tensor([2 / size[1], 2 / size[0]], device=u.device, dtype=u.dtype).view(1, 2, 1, 1)
+    unit = _constant((2 / size[1], 2 / size[0]), u.device).view(1, 2, 1, 1)
     core = core * unit
     core[:, :, -1, -1] -= 1
     return (basis @ core @ basis.t()).permute(0, 2, 3, 1)
 
 
+# Kept on each device: to bring a number there once more, a GPU would be waited for in every step.
 @functools.cache
-def _smooth_weights(knots: int, crop: int) -> Tensor:
+def _constant(values: tuple[float, ...], device: torch.device) -> Tensor:
+    return torch.tensor(values, device=device, dtype=torch.float32)
+
+
+@functools.cache
+def _smooth_weights(knots: int, crop: int, device: torch.device) -> Tensor:
     """(crop, knots): how much each of `knots` evenly spread values counts at each pixel (cubic; rows sum to 1)."""
     weights = functional.interpolate(
         torch.eye(knots).view(1, knots, knots, 1), size=(crop, 1), mode="bicubic", align_corners=True
     )
-    return weights.view(knots, crop).t().contiguous()
+    return weights.view(knots, crop).t().contiguous().to(device)
 
 
 def _relight(views: Tensor, u: Tensor, light: Tensor, grain: Tensor, strength: Strength) -> Tensor:
@@ -143,7 +149,7 @@ def _relight(views: Tensor, u: Tensor, light: Tensor, grain: Tensor, strength: S
     gamma = torch.exp(_between(per_sample[7], -1, 1) * math.log(strength.gamma))
     contrast = torch.exp(_between(per_sample[8], -1, 1) * math.log(strength.contrast))
     brightness = _between(per_sample[9], -1, 1) * strength.brightness
-    weights = _smooth_weights(light.shape[-1], grain.shape[-1]).to(u)
+    weights = _smooth_weights(light.shape[-1], grain.shape[-1], u.device)
     field = weights @ (torch.exp(light * strength.bias) * contrast) @ weights.t()
     lit = views.clamp_(min=0).pow_(gamma).mul_(field)
     return lit.addcmul_(grain, per_sample[10] * strength.noise).add_(brightness).clamp_(0, 1)

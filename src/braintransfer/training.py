@@ -41,11 +41,17 @@ MAX_NORM = 12.0
 CHECKPOINT_SECONDS = 120.0
 #: Lines of progress a training.
 REPORTS = 8
+#: Share of a GPU's free memory that the rows of a training may take; of more, each step brings its own.
+RESIDENT = 0.25
+#: Rows brought to a GPU at a time.
+TAKEN = 256
 #: Batches on which the classes are counted before a segmentation starts.
 PRIOR_BATCHES = 8
 
+#: Arrays of a store's rows (images, masks[, labels]), or such tensors on the device.
+Rows = tuple[np.ndarray | Tensor, ...]
 Read = Callable[[np.ndarray], tuple[np.ndarray, ...]]
-MakeBatch = Callable[[tuple[np.ndarray, ...], torch.Generator, "Schedule", Machine], tuple[Tensor, Tensor]]
+MakeBatch = Callable[[Rows, torch.Generator, "Schedule", Machine], tuple[Tensor, Tensor]]
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -123,19 +129,49 @@ def _rounds(values: np.ndarray, rng: np.random.Generator) -> Iterator[int]:
 
 
 # ------------------------------------------------------------------------------------------------------------- batches
+def _on_device(values: np.ndarray | Tensor, machine: Machine) -> Tensor:
+    if isinstance(values, Tensor):
+        return values
+    return torch.from_numpy(np.ascontiguousarray(values)).to(machine.device, non_blocking=True)
+
+
+def resident(read: Read, order: np.ndarray, device: str) -> Callable[[int], Rows]:
+    """All rows of a training brought to the device once: step (from 0) -> that step's rows of each array, as tensors there.
+
+    A batch that comes from the host's memory makes the host wait for the GPU; one that lies there already does not.
+    """
+    rows, place = np.unique(order, return_inverse=True)
+    places = torch.from_numpy(place.reshape(order.shape)).to(device)
+    held: list[Tensor] = []
+    for start in range(0, len(rows), TAKEN):
+        for number, values in enumerate(read(rows[start : start + TAKEN])):
+            part = torch.from_numpy(np.ascontiguousarray(values))
+            if not start:
+                held.append(torch.empty(len(rows), *part.shape[1:], dtype=part.dtype, device=device))
+            held[number][start : start + len(part)] = part
+    return lambda step: tuple(values[places[step]] for values in held)
+
+
+def _fits(read: Read, order: np.ndarray, machine: Machine) -> bool:
+    """Whether a GPU is there, and all rows of the training take no more than a share of what is free of its memory."""
+    if machine.device != "cuda":
+        return False
+    row = sum(np.asarray(values).nbytes for values in read(order[0, :1]))
+    return row * len(np.unique(order)) <= RESIDENT * torch.cuda.mem_get_info()[0]
+
+
 def _views(
-    read: tuple[np.ndarray, ...], generator: torch.Generator, schedule: Schedule, machine: Machine, focus: float
+    read: Rows, generator: torch.Generator, schedule: Schedule, machine: Machine, focus: float
 ) -> tuple[Tensor, Tensor]:
     """Augmented pictures (B, C, crop, crop) in 0..1 and masks (B, crop, crop) from what a store gives (uint8)."""
-    images = torch.from_numpy(np.ascontiguousarray(read[0])).to(machine.device, non_blocking=True)
-    masks = torch.from_numpy(np.ascontiguousarray(read[1])).to(machine.device, non_blocking=True)
+    images, masks = _on_device(read[0], machine), _on_device(read[1], machine)
     channels_first = images.permute(0, 3, 1, 2) if images.ndim == 4 else images.unsqueeze(1)
     strength = Strength().times(schedule.augmentation)
     return augment(channels_first.float() / 255, masks, generator, schedule.crop, focus=focus, strength=strength)
 
 
 def segmentation_batch(
-    read: tuple[np.ndarray, ...],
+    read: Rows,
     generator: torch.Generator,
     schedule: Schedule,
     machine: Machine,
@@ -147,16 +183,15 @@ def segmentation_batch(
 
 
 def classification_batch(
-    read: tuple[np.ndarray, ...], generator: torch.Generator, schedule: Schedule, machine: Machine
+    read: Rows, generator: torch.Generator, schedule: Schedule, machine: Machine
 ) -> tuple[Tensor, Tensor]:
     """read: (images, masks, labels) -> network input (B, 3, crop, crop), class numbers (B,) int64."""
     images, _ = _views(read, generator, schedule, machine, 0.0)
-    labels = torch.from_numpy(np.asarray(read[2], dtype=np.int64))
-    return machine.arrange(normalise_unit(images)), labels.to(machine.device)
+    return machine.arrange(normalise_unit(images)), _on_device(read[2], machine).long()
 
 
 def restoration_batch(
-    read: tuple[np.ndarray, ...], generator: torch.Generator, schedule: Schedule, machine: Machine
+    read: Rows, generator: torch.Generator, schedule: Schedule, machine: Machine
 ) -> tuple[Tensor, Tensor]:
     """read: (images, ...) -> corrupted network input and what it should be restored to, both (B, 3, crop, crop)."""
     images, _ = _views(read, generator, schedule, machine, 0.0)
@@ -166,7 +201,7 @@ def restoration_batch(
 
 
 def two_views_batch(
-    read: tuple[np.ndarray, ...], generator: torch.Generator, schedule: Schedule, machine: Machine
+    read: Rows, generator: torch.Generator, schedule: Schedule, machine: Machine
 ) -> tuple[Tensor, Tensor]:
     """read: (images, ...) -> two views of each picture below each other (2 B, 3, crop, crop), and their pictures' numbers."""
     views = torch.cat([_views(read, generator, schedule, machine, 0.0)[0] for _ in range(2)])
@@ -301,8 +336,9 @@ def fit(
         state.forward = team.over(network)
     writes, pause = checkpoint is not None and (team is None or team.rank == 0), _checkpoint_seconds()
     begun, start, saved = state.step, time.perf_counter(), time.perf_counter()
+    take = resident(read, order, machine.device) if _fits(read, order, machine) else lambda step: read(order[step])
     while state.step < schedule.steps:
-        batch = make_batch(read(order[state.step]), state.generator, schedule, machine)
+        batch = make_batch(take(state.step), state.generator, schedule, machine)
         _learn(state, *batch, loss, schedule, machine)
         if state.step % every == 0 or state.step == schedule.steps:
             # the only place that waits for a GPU

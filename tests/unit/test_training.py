@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from typing import Any
 
@@ -10,6 +11,9 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from braintransfer import study, training
 from braintransfer.errors import BadInput
@@ -339,6 +343,112 @@ def test_a_checkpoint_of_another_training_or_a_torn_one_is_not_taken_up(slices, 
     again = build_unet(ENCODER, 2, 0)
     train(again, slices, schedule=schedule, checkpoint=path)
     assert values(again) == values(straight)
+
+
+def test_rows_that_lie_on_the_device_give_the_same_training(slices, tmp_path, monkeypatch):
+    """Here the device is the CPU; what is kept on a GPU is put there by the same lines. Stopped half-way, too."""
+    plain, held, stopped = Tiny(), Tiny(), Tiny()
+    train(plain, slices)
+    monkeypatch.setattr(training, "_fits", lambda read, order, machine: True)
+    monkeypatch.setattr(training, "TAKEN", 3)
+    train(held, slices)
+    assert values(held) == values(plain)
+    monkeypatch.setenv("BRAINTRANSFER_CHECKPOINT_SECONDS", "0")
+
+    def stop(line: str) -> None:
+        if "step    2" in line:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(stopped, slices, report=stop, checkpoint=tmp_path / "training.safetensors")
+    stopped = Tiny()
+    train(stopped, slices, checkpoint=tmp_path / "training.safetensors")
+    assert values(stopped) == values(plain)
+
+
+def test_rows_are_kept_on_a_gpu_where_they_fit_and_never_on_a_cpu(slices, monkeypatch):
+    order, gpu = np.array([[0, 1], [1, 2]]), Machine("cuda", "bf16", True, 1)
+    needed = 3 * 2 * 64 * 64
+
+    def read(rows):
+        return slices[0][rows], slices[1][rows]
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (int(needed / training.RESIDENT), 0))
+    assert training._fits(read, order, gpu) and not training._fits(read, order, MACHINE)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (int(needed / training.RESIDENT) - 4, 0))
+    assert not training._fits(read, order, gpu)
+
+
+class Waits(TorchDispatchMode):
+    """Notes each copy between the host and the device; a GPU is waited for at one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        places = {t.device.type for t in tree_leaves((args, kwargs, out)) if isinstance(t, torch.Tensor)}
+        if len(places) > 1:
+            self.seen.append(str(func))
+        return out
+
+
+class MadeThere(TorchFunctionMode):
+    """Notes each tensor made of Python numbers on a device: it is made here and copied."""
+
+    def __init__(self, seen: list[str]) -> None:
+        super().__init__()
+        self.seen = seen
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func is torch.tensor and torch.device((kwargs or {}).get("device") or "cpu").type != "cpu":
+            self.seen.append("torch.tensor")
+        return func(*args, **(kwargs or {}))
+
+
+class Elsewhere(Machine):
+    """A device that only keeps account of shapes, so that a step can be followed where no GPU is."""
+
+    def autocast(self):
+        return contextlib.nullcontext()
+
+
+@pytest.mark.parametrize("task", ["classification", "segmentation", "selfsupervised", "contrastive", "fine-tuning"])
+def test_a_training_step_never_waits_for_its_device(task):
+    machine = Elsewhere("meta", "fp32", True, 1)
+    outputs = {"classification": 10, "segmentation": 2, "selfsupervised": 3, "contrastive": 16, "fine-tuning": 2}[task]
+    whole = task in ("classification", "contrastive")
+    network = build_classifier(ENCODER, outputs, 0) if whole else build_unet(ENCODER, outputs, 0)
+    network = machine.place(network).train()
+    state = training._State(
+        network, network, torch.optim.AdamW(network.parameters(), foreach=True), torch.Generator().manual_seed(0)
+    )
+    rows = tuple(torch.zeros(size, dtype=torch.uint8, device="meta") for size in ((4, 96, 96), (4, 96, 96), (4,)))
+    make_batch = BATCHES.get(task, segmentation_batch)
+    schedule = Schedule(3, 4, crop=64)
+    for step in range(3):
+        with Waits() as waits, MadeThere(waits.seen):
+            inputs, targets = make_batch(rows, state.generator, schedule, machine)
+            training._learn(state, inputs, targets, LOSSES.get(task, segmentation_loss), schedule, machine)
+        if step:  # the first brings the constants of a view
+            assert waits.seen == []
+    assert inputs.device.type == "meta" and len(state.losses) == 3
+
+
+def test_a_wait_for_the_device_is_noticed():
+    there, seen = torch.ones(3, device="meta"), []
+    for make in (lambda: torch.ones(3).to("meta"), lambda: torch.tensor([1.0, 2.0, 3.0], device="meta")):
+        with Waits() as waits, MadeThere(waits.seen):
+            there + make()
+        seen.append(len(waits.seen))
+    assert seen == [1, 1]
+    for asked in (
+        lambda: there.sum().item(),
+        lambda: there[there > 0],
+    ):  # this device has no values, so it cannot answer
+        with pytest.raises((RuntimeError, NotImplementedError)):
+            asked()
 
 
 def test_another_seed_gives_another_network(slices):

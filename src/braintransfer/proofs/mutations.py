@@ -62,11 +62,11 @@ MUTATIONS = (
     # -------------------------------------------------------------------------------------------------------- training
     Mutation(
         "training", "masks go to the wrong images", "training.py",
-        "np.ascontiguousarray(read[1])", "np.ascontiguousarray(read[1][::-1])", ("training",),
+        "_on_device(read[1], machine)", "_on_device(read[1], machine).flip(0)", ("training",),
     ),
     Mutation(
         "training", "class numbers off by one", "training.py",
-        "np.asarray(read[2], dtype=np.int64)", "np.asarray(read[2], dtype=np.int64) + 1", ("training",),
+        "_on_device(read[2], machine).long()", "_on_device(read[2], machine).long() + 1", ("training",),
     ),
     Mutation(
         "training", "the self-supervised input is not damaged", "training.py",
