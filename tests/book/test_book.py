@@ -395,7 +395,7 @@ def test_a_run_says_first_what_longer_fine_tuning_gives_random_weights(html: Pat
     assert words.trained_longer(kept) == ""
 
 
-def test_a_run_says_how_far_another_data_set_moves_the_score(tmp_path: Path) -> None:
+def test_a_run_says_how_far_another_data_set_moves_the_score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = runs.read_run(a_run(tmp_path), reference=False)
     assert words.other_sets(run) == "", "its one replicate did not learn"
     arms = run.tables["arms"]
@@ -411,6 +411,12 @@ def test_a_run_says_how_far_another_data_set_moves_the_score(tmp_path: Path) -> 
         f"(malf) moves the score by at most 0.040, in {malf.sum()} comparisons. Every interval holds zero. Not" in said
     )
     assert said.endswith("did not learn their own task: camvid.")
+    with monkeypatch.context() as patch:
+        patch.setattr(words, "unlearned", lambda run: {"mri-segmentation", "natural-classification"})
+        assert (
+            "zero. Of these, MRI · segmentation learned its own task from the second set alone. Not"
+            in words.other_sets(run)
+        )
     learned.loc[malf & (learned["target"] == "stroke"), bounds] = (0.05, 0.01, 0.09)
     run.tables["arms"] = learned
     assert words.other_sets(run).endswith(

@@ -257,6 +257,10 @@ def other_sets(run: Run) -> str:
         f"{tables.number(held['difference'].abs().max(), 3)}, in {len(held)} comparisons.",
         f"Intervals that leave out zero: {where}." if where else "Every interval holds zero.",
     ]
+    gone = unlearned(run)
+    if new := [tables.SOURCE_TITLES[s] for s in SOURCES if s in gone and s in set(held["source"])]:
+        own = "its own task" if len(new) == 1 else "their own tasks"
+        said.append(f"Of these, {_listed(new)} learned {own} from the second set alone.")
     if len(failed):
         said.append(f"Not judged, as encoders did not learn their own task: {_listed(_sets(failed))}.")
     return " ".join(said)
