@@ -468,6 +468,8 @@ def test_a_run_says_which_starts_it_does_not_have(tmp_path: Path) -> None:
     assert words.not_run(replace(run, results=few)).startswith(
         "Not in this run: random weights (scratch) on MS lesions; "
     )
+    without = replace(run, results=run.results[run.results["target"] != "ms"])
+    assert words.not_run(without) == f"Not in this run: MS lesions; {gone}."
 
 
 def test_a_run_is_never_called_what_a_mask_is_called(html: Path) -> None:

@@ -69,13 +69,14 @@ def badge(run: Run, target: str | None = None) -> str:
 
 
 def not_run(run: Run) -> str:
-    """A sentence that names the cells of the main arm that the run does not have, on the targets that it has; empty where none."""
+    """A sentence that names the targets that the run does not have, and the cells of its main arm on the others; empty where none."""
     if run.results is None:
         return ""
     main = run.results[run.results["arm"] == "main"]
     having = set(zip(main["target"], main["source"], strict=True))
     gone = {s: [t for t in run.present if (t, s) not in having] for s in SOURCES}
-    words = [
+    words = [tables.TARGET_WORDS[t] for t in TARGETS if t not in run.present]
+    words += [
         tables.SOURCE_TITLES[source]
         + ("" if len(on) == len(run.present) else f" on {_listed([tables.TARGET_WORDS[t] for t in on])}")
         for source, on in gone.items()
