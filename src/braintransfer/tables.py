@@ -15,6 +15,7 @@ import pandas as pd
 from braintransfer import statistics
 from braintransfer.claims import encoder_name
 from braintransfer.errors import BadInput
+from braintransfer.near_duplicates import LOOKS
 from braintransfer.provenance import read_manifest
 from braintransfer.study import (
     ARMS,
@@ -341,13 +342,14 @@ def factorial_table(results: pd.DataFrame) -> pd.DataFrame:
 
 def unjudged(sources: Iterable[str]) -> str:
     """Said in place of what an interval allows to say, where an encoder did not learn its own task."""
-    return f"not judged: {' and '.join(source_title(s) for s in sources)} did not learn"
+    return f"not judged: {' and '.join(source_title(s) for s in sources)} did not learn enough"
 
 
-def arms_for_reading(arms: pd.DataFrame, target: str) -> pd.DataFrame:
+def arms_for_reading(arms: pd.DataFrame, target: str, unlearned: Collection[str] = ()) -> pd.DataFrame:
     """The controls of a target in words: what was changed, for which source, and how far it moved the score.
 
-    A row whose encoders did not learn their own task (`learned` is "no") says nothing of its pictures, and is not judged.
+    A row whose encoders did not learn their own task (`learned` is "no") says nothing of its pictures, and is not judged;
+    nor is one beside a main arm that did not. unlearned: as in `differences_for_reading`.
     """
     part = arms[(arms["target"] == target) & (arms["metric"] == HEADLINE[target])]
     metric = METRIC_TITLES[HEADLINE[target]]
@@ -361,6 +363,8 @@ def arms_for_reading(arms: pd.DataFrame, target: str) -> pd.DataFrame:
                 "minus the main arm": with_interval(r["difference"], r["difference_lower"], r["difference_upper"], 3),
                 "in words": unjudged(["it"])
                 if r.get("learned") == "no"
+                else unjudged([str(r["source"])])
+                if r["source"] in unlearned
                 else in_words(r["difference_lower"], r["difference_upper"]),
                 "people": r["n"],
             }
@@ -698,12 +702,21 @@ def number(value: float, digits: int = 2) -> str:
 
 
 def with_interval(mean: float, lower: float, upper: float, digits: int = 2) -> str:
-    """ "0.62 (0.55 to 0.69)"; without limits (one seed or one person) "0.62 (no interval)"."""
+    """ "0.62 (0.55 to 0.69)"; without limits (one seed or one person) "0.62 (no interval)".
+
+    A limit that would read as zero, and is not, gets as many digits more as show its side.
+    """
     if not math.isfinite(mean):
         return "–"
     if not (math.isfinite(lower) and math.isfinite(upper)):
         return f"{number(mean, digits)} (no interval)"
-    return f"{number(mean, digits)} ({number(lower, digits)} to {number(upper, digits)})"
+    limits = []
+    for value in (lower, upper):
+        shown = digits
+        while value and shown < 6 and round(value, shown) == 0:
+            shown += 1
+        limits.append(number(value, shown))
+    return f"{number(mean, digits)} ({' to '.join(limits)})"
 
 
 def column_title(metric: str, class_: str) -> str:
@@ -862,6 +875,12 @@ def read_table(path: Path) -> pd.DataFrame:
 
 
 # -------------------------------------------------------------------------------------------------------------- audits
+def _found(comparisons: pd.DataFrame) -> str:
+    """How many were found, and "or more" where the search had looked at as many as it looks at."""
+    more = (comparisons["kind"] == "picture") & (comparisons["found"].astype(int) >= LOOKS)
+    return f"{comparisons['found'].astype(int).sum()}{' or more' if more.any() else ''}"
+
+
 def leaks_for_reading(leaks: pd.DataFrame) -> pd.DataFrame:
     """leaks.csv as a reader meets it: a row for each two data sets (or one with itself), a column for each kind."""
     titles = {
@@ -877,7 +896,7 @@ def leaks_for_reading(leaks: pd.DataFrame) -> pd.DataFrame:
         row = {"between": f"the parts of {first}" if a == b else f"{first} and {second}"}
         for kind, title in titles.items():
             of = part[part["kind"] == kind]
-            row[title] = f"{of['found'].astype(int).sum()} of {of['compared'].astype(int).sum():,}" if len(of) else ""
+            row[title] = f"{_found(of)} of {of['compared'].astype(int).sum():,}" if len(of) else ""
         row["nearest pictures"] = f"{pd.to_numeric(part['nearest']).max():.2f}"
         row["allowed, since"] = "; ".join(dict.fromkeys(part.loc[part["verdict"] == "allowed", "why"]))
         rows.append(row)

@@ -159,6 +159,15 @@ def test_the_reasons_of_the_rules_are_said_in_titles() -> None:
     assert gates and gates <= set(words.GATES)
 
 
+def test_an_answer_says_where_its_difference_does_not_outlast_the_correction(tmp_path: Path) -> None:
+    run = runs.read_run(a_run(a_project(tmp_path)), reference=False)
+    table = run.tables["differences"]
+    table[["mean", "lower", "upper", "adjusted_p"]] = [-0.1, -0.2, -0.05, 0.2]
+    assert all("by this interval alone, not after Holm's correction for this target's" in s for s in words.answers(run))
+    table["adjusted_p"] = 0.01
+    assert not any("alone" in s for s in words.answers(run)) and "lower with MRI" in words.answers(run)[0]
+
+
 def test_a_real_run_is_held_beside_the_papers_findings(tmp_path: Path) -> None:
     run = runs.read_run(a_run(a_project(tmp_path)), reference=False)
     assert words.beside_the_paper(run) == [], "simulated"
@@ -177,11 +186,12 @@ def test_a_real_run_is_held_beside_the_papers_findings(tmp_path: Path) -> None:
     ]
     one, two = words.beside_the_paper(run)
     assert (
-        "lower by more than the margin**, against the abstract, than ImageNet on stroke lesions. It is higher or similar"
+        "lower by more than the margin**, against the abstract, than after ImageNet on stroke lesions. It is higher or similar"
         in one
     )
     assert (
-        "beside ImageNet on MS lesions. It is open beside MRI · classification on MS lesions" in one
+        "beside that after ImageNet on MS lesions. It is open beside that after MRI · classification on MS lesions"
+        in one
         and "natural" not in one
     )
     assert (
@@ -374,8 +384,8 @@ def test_controls_stand_beside_what_their_question_asks_for(html: Path) -> None:
     text = words_of(html / "results" / "demo" / "controls.html")
     assert "more than training longer? ImageNet − random weights (scratch), three times longer" in text
     assert "does it help with so few labelled people? ImageNet, 1 person − random weights (scratch), 1 person" in text
-    assert "from malf MRI · segmentation" in text and "not judged: it did not learn" in text
-    assert "not judged: MRI · segmentation did not learn" in text, "nor against random weights"
+    assert "from malf MRI · segmentation" in text and "not judged: it did not learn enough" in text
+    assert "not judged: MRI · segmentation did not learn enough" in text, "nor against random weights"
     assert "Shuffled masks keep the pictures" in text and "contrastive" not in text.lower()
 
 
@@ -408,20 +418,19 @@ def test_a_run_says_how_far_another_data_set_moves_the_score(tmp_path: Path, mon
     run.tables["arms"] = pd.concat([learned, one])
     said = words.other_sets(run)
     assert (
-        f"(malf) moves the score by at most 0.040, in {malf.sum()} comparisons. Every interval holds zero. Not" in said
+        f"(malf) moves the estimated score by at most 0.040, in {malf.sum()} comparisons, whose intervals reach from"
+        in said
     )
-    assert said.endswith("did not learn their own task: camvid.")
+    assert "from −0.070 to 0.010. Every interval holds zero. Not" in said
+    assert said.endswith("as not every encoder learned its own task far enough: camvid.")
     with monkeypatch.context() as patch:
-        patch.setattr(words, "unlearned", lambda run: {"mri-segmentation", "natural-classification"})
-        assert (
-            "zero. Of these, MRI · segmentation learned its own task from the second set alone. Not"
-            in words.other_sets(run)
+        patch.setattr(words, "unlearned", lambda run: {"mri-segmentation"})
+        assert words.other_sets(run).startswith(
+            "With malf in the place of MRI · segmentation, which did not learn enough in the main arm, the score moves by at most 0.040: that"
         )
     learned.loc[malf & (learned["target"] == "stroke"), bounds] = (0.05, 0.01, 0.09)
     run.tables["arms"] = learned
-    assert words.other_sets(run).endswith(
-        "at most 0.050, in 3 comparisons. Intervals that leave out zero: from malf on stroke lesions."
-    )
+    assert words.other_sets(run).endswith("to 0.090. Intervals that leave out zero: from malf on stroke lesions.")
 
 
 def test_a_run_says_which_controls_it_lacks_in_whole_or_in_part(tmp_path: Path) -> None:
@@ -455,7 +464,7 @@ def test_a_source_that_did_not_learn_is_named_on_every_page_that_would_judge_it(
     run = runs.read_run(folder, reference=False)
     assert words.unlearned(run) == {"mri-segmentation", "replicate_malf/mri-segmentation"}
     said = words.what_to_notice(run, "stroke")
-    assert "Not judged:** MRI · segmentation did not learn its own task" in words.unlearned_words(run)
+    assert "Not judged:** MRI · segmentation did not learn its own task far enough" in words.unlearned_words(run)
     assert "1 sources" not in said and "compared with" not in said, "what did not learn is not compared"
 
 

@@ -87,7 +87,7 @@ def test_bootstrap_over_subjects_alone_undercovers_when_seeds_differ() -> None:
     for _ in range(200):
         _, lower, upper = statistics.bootstrap_interval(world(rng, 27, 3, 1, 0.5, 1), draws=300, rng=rng)
         inside += lower <= 0 <= upper
-    assert inside / 200 < 0.92
+    assert inside / 200 < 0.80
 
 
 def test_one_seed_or_one_subject_gives_a_mean_and_no_limits() -> None:

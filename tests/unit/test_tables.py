@@ -12,6 +12,7 @@ import pytest
 
 from braintransfer import claims, study, tables
 from braintransfer.errors import BadInput
+from braintransfer.near_duplicates import LOOKS
 from braintransfer.provenance import project_root, write_manifest
 
 
@@ -100,7 +101,7 @@ def test_an_interval_over_zero_is_never_called_a_win() -> None:
 
 def test_numbers_are_written_for_people() -> None:
     assert tables.with_interval(0.62, 0.55, 0.69) == "0.62 (0.55 to 0.69)"
-    assert tables.with_interval(-0.011, -0.02, 0.0001, 3) == "−0.011 (−0.020 to 0.000)"
+    assert tables.with_interval(-0.011, -0.02, 0.0001, 3) == "−0.011 (−0.020 to 0.0001)"
     assert tables.with_interval(0.62, math.nan, math.nan) == "0.62 (no interval)"
     assert tables.with_interval(math.nan, math.nan, math.nan) == "–"
     assert tables.number(-0.001) == "0.00"
@@ -188,6 +189,17 @@ def test_a_replicate_that_did_not_learn_is_not_judged_and_its_pictures_are_count
     shown = tables.arms_for_reading(table, "stroke")
     assert shown["in words"].tolist() == ["lower", tables.unjudged(["it"]), "lower"]
     assert shown["its pictures"].tolist() == ["2,000", "577", "1,540"]
+    beside = tables.arms_for_reading(table, "stroke", {"mri-segmentation"})["in words"]
+    assert beside.tolist()[::2] == [tables.unjudged(["mri-segmentation"])] * 2, (
+        "nor beside a main arm that did not learn"
+    )
+
+
+def test_as_many_pairs_as_a_search_looks_at_are_called_or_more() -> None:
+    rows = [["picture", "a", "train", "b", "test", 900, found, 0.95, "", "leak", ""] for found in (LOOKS, LOOKS - 1)]
+    columns = ["kind", "A", "part A", "B", "part B", "compared", "found", "nearest", "names", "verdict", "why"]
+    said = [tables.leaks_for_reading(pd.DataFrame([row], columns=columns))["pictures"].iloc[0] for row in rows]
+    assert said == [f"{LOOKS} or more of 900", f"{LOOKS - 1} of 900"]
 
 
 def test_a_seed_without_a_value_for_anybody_leaves_the_others(noise: np.ndarray) -> None:
@@ -218,7 +230,9 @@ def test_nothing_is_said_of_a_source_that_did_not_learn_its_task(noise: np.ndarr
     cells = {(s, "stroke"): noise - 0.3 * (s == bad) + rng.normal(0, 0.01, noise.shape) for s in study.SOURCES}
     results = made_up_results(cells)
     said = tables.differences_for_reading(tables.difference_table(results), "stroke", {bad}).set_index("compared with")
-    assert said.loc["natural · classification", "in words"] == "not judged: natural · classification did not learn"
+    assert (
+        said.loc["natural · classification", "in words"] == "not judged: natural · classification did not learn enough"
+    )
     assert not said.drop(index="natural · classification")["in words"].str.contains("not judged").any()
     effects = tables.factorial_for_reading(tables.factorial_table(results), "stroke", {bad})
     touched = effects["in words"].str.contains("not judged")

@@ -287,7 +287,7 @@ class PageMaker:
             "baselines_frame": words.baselines_for_reading,
             "differences": partial(tables.differences_for_reading, unlearned=gone),
             "factorial_frame": partial(tables.factorial_for_reading, unlearned=gone),
-            "arms_frame": tables.arms_for_reading,
+            "arms_frame": partial(tables.arms_for_reading, unlearned=gone),
             "pairs_frame": partial(tables.pairs_for_reading, unlearned=gone),
             "arms_missing": words.arms_missing(run),
             "arm_kinds": set() if run.results is None else {arm(name).kind for name in run.results["arm"].unique()},

@@ -13,7 +13,7 @@ from braintransfer.book.runs import Run
 from braintransfer.errors import BadInput
 from braintransfer.provenance import project_root
 from braintransfer.settings import read_profile
-from braintransfer.study import HEADLINE, SOURCES, TARGETS
+from braintransfer.study import HEADLINE, SOURCES, TARGETS, domain_task
 from braintransfer.tables import people_words, seeds_words
 from braintransfer.untrusted import as_markdown
 
@@ -173,7 +173,15 @@ _LEARNED = (
 
 
 def learned_for_reading(frame: pd.DataFrame) -> pd.DataFrame:
-    """What each source reached on held-out pictures, beside what is reached without learning; means over seeds."""
+    """What each source reached on held-out pictures, beside what is reached without learning, means over seeds; and how many seeds
+    reached the bar of `claims.yaml`."""
+    rule = claims.load(project_root() / "notebooks" / "claims.yaml").gates.source_learned
+    reached_it: dict[str, list[bool | None]] = {}
+    for (name, _), part in frame.groupby(["source", "seed"]):
+        found = dict(zip(part["measure"], part["value"], strict=True))
+        reached_it.setdefault(name, []).append(
+            claims.source_has_learned(rule, domain_task(str(name).rpartition("/")[2])[1], found)
+        )
     numbers = frame.dropna(subset=["value"])  # true and false are no measures
     wide = numbers.pivot_table(index="source", columns="measure", values="value", aggfunc="mean", sort=False)
     rows = []
@@ -188,6 +196,7 @@ def learned_for_reading(frame: pd.DataFrame) -> pd.DataFrame:
                         "measure": f"{title} ({'lower' if reached == 'restoration_error' else 'higher'} is better)",
                         "reached": tables.number(float(row[reached]), digits),
                         "without learning": f"{tables.number(float(row.get(without, float('nan'))), digits)}, {how}",
+                        "seeds that learned enough": f"{reached_it[str(source)].count(True)} of {len(reached_it[str(source)])}",
                         "pictures": f"{row['n']:.0f}" if pd.notna(row.get("n")) else "–",
                     }
                 )
@@ -212,8 +221,8 @@ def unlearned_words(run: Run) -> str:
     if not gone:
         return ""
     return (
-        f"**Not judged:** {' and '.join(gone)} did not learn {'its' if len(gone) == 1 else 'their'} own task in the steps that "
-        "every source got. So scores that start from there say nothing of that kind of pre-training."
+        f"**Not judged:** {' and '.join(gone)} did not learn {'its' if len(gone) == 1 else 'their'} own task far enough, by the bar "
+        "that was set beforehand, in the steps that every source got. So scores that start from there say nothing of that kind of pre-training."
     )
 
 
@@ -249,21 +258,27 @@ def other_sets(run: Run) -> str:
     tried = arms[arms["arm"].str.startswith("replicate_") & (arms["metric"] == arms["target"].map(HEADLINE))]
     gone = tried["learned"] == "no" if "learned" in tried else pd.Series(False, index=tried.index)
     failed, held = tried[gone], tried[~gone & tried["difference"].notna()]
-    if held.empty:
-        return ""
-    apart = held[(held["difference_lower"] > 0) | (held["difference_upper"] < 0)]
-    where = _listed([f"{tables.arm_title(r.arm)} on {tables.TARGET_WORDS[r.target]}" for r in apart.itertuples()])
-    said = [
-        f"**Another data set in a source's place** ({_listed(_sets(held))}) moves the score by at most "
-        f"{tables.number(held['difference'].abs().max(), 3)}, in {len(held)} comparisons.",
-        f"Intervals that leave out zero: {where}." if where else "Every interval holds zero.",
-    ]
-    gone = unlearned(run)
-    if new := [tables.SOURCE_TITLES[s] for s in SOURCES if s in gone and s in set(held["source"])]:
-        own = "its own task" if len(new) == 1 else "their own tasks"
-        said.append(f"Of these, {_listed(new)} learned {own} from the second set alone.")
-    if len(failed):
-        said.append(f"Not judged, as encoders did not learn their own task: {_listed(_sets(failed))}.")
+    mixed = held["source"].isin(unlearned(run))
+    held, mixed = held[~mixed], held[mixed]
+    said = []
+    if len(held):
+        apart = held[(held["difference_lower"] > 0) | (held["difference_upper"] < 0)]
+        where = _listed([f"{tables.arm_title(r.arm)} on {tables.TARGET_WORDS[r.target]}" for r in apart.itertuples()])
+        low, high = held["difference_lower"].min(), held["difference_upper"].max()
+        said = [
+            f"**Another data set in a source's place** ({_listed(_sets(held))}) moves the estimated score by at most "
+            f"{tables.number(held['difference'].abs().max(), 3)}, in {len(held)} comparisons, whose intervals reach from "
+            f"{tables.number(low, 3)} to {tables.number(high, 3)}.",
+            f"Intervals that leave out zero: {where}." if where else "Every interval holds zero.",
+        ]
+    if len(mixed):
+        instead = _listed([tables.SOURCE_TITLES[s] for s in SOURCES if s in set(mixed["source"])])
+        said.append(
+            f"With {_listed(_sets(mixed))} in the place of {instead}, which did not learn enough in the main arm, the score moves by at most "
+            f"{tables.number(mixed['difference'].abs().max(), 3)}: that is another data set and a better lesson in one."
+        )
+    if said and len(failed):
+        said.append(f"Not judged, as not every encoder learned its own task far enough: {_listed(_sets(failed))}.")
     return " ".join(said)
 
 
@@ -467,9 +482,9 @@ _BESIDE = {
     "claim1": (
         "Accuracy after MRI segmentation",
         {
-            "below": "is **lower by more than the margin**, against the abstract, than {}",
-            "above": "is higher or similar, as there, beside {}",
-            "across": "is open beside {}, where the interval allows both",
+            "below": "is **lower by more than the margin**, against the abstract, than after {}",
+            "above": "is higher or similar, as there, beside that after {}",
+            "across": "is open beside that after {}, where the interval allows both",
         },
     ),
     "claim2": (
@@ -570,6 +585,9 @@ def answers(run: Run) -> list[str]:
                 "higher": "higher with MRI segmentation",
                 "lower": "lower with MRI segmentation",
             }.get(verdict, verdict)
+            if verdict in ("higher", "lower") and d.get("adjusted_p", 0) > 0.05:
+                others = int((difference["target"] == target).sum())  # type: ignore[index]
+                words += f" by this interval alone, not after Holm's correction for this target's {others} comparisons"
         people = f"{people_words(ours['n'])} tested, {seeds_words(ours['seeds'])}"
         said.append(unbroken(f"{words} ({people}, 95 % intervals)") + ".")
     return said
@@ -619,6 +637,7 @@ def what_to_notice(run: Run, target: str) -> str:
         if {"higher", "lower"} & set(each) and "adjusted_p" in pairs:
             left = int((pairs["adjusted_p"] <= 0.05).sum())
             said.append(
-                f"Corrected for the number of comparisons, {left if left else 'none'} of the differences remain{'s' if left == 1 else ''}."
+                f"Each interval stands alone here. Corrected for their number (Holm), {left if left else 'none'} of the differences of "
+                f"MRI segmentation from other pre-trained sources remain{'s' if left == 1 else ''}."
             )
     return " ".join(filter(None, said))

@@ -92,7 +92,7 @@ def arms_figure(arms: pd.DataFrame, target: str, kinds: Mapping[str, str]) -> Dr
     caption = (
         f"Controls on {tables.TARGET_WORDS[target]}. {kind_words(kinds, target)}. Mark and bar: mean difference from the same "
         f"source in the main arm and its 95 % interval over {_at_most(part)}. Left of zero the control is lower."
-        f"{' Hollow: not judged, as its encoders did not learn their own task.' if hollow else ''}"
+        f"{' Hollow: not judged, as its encoders did not learn their own task far enough.' if hollow else ''}"
     )
     return Drawing(figure, caption, f"Differences with intervals. {'; '.join(spoken)}.", part)
 

@@ -97,10 +97,10 @@ def learning_curves_figure(histories: pd.DataFrame, stage: str, kinds: Mapping[s
     where = sorted({kind_words(kinds, t) for t in groups}) if stage == "finetune" else []
     seeds = part["seed"].nunique()
     caption = (
-        f"Learning curves of {what}: training loss, mean over folds and {seeds_words(seeds)}, smoothed over a "
+        f"Learning curves of {what}: training loss, mean over {'folds and ' if stage == 'finetune' else ''}{seeds_words(seeds)}, smoothed over a "
         "twenty-fifth of the steps. "
         + (f"{'; '.join(where)}. " if where else "Losses of different tasks have different units. ")
-        + "A lower training loss is not a better score on people the network has not seen."
+        + "A lower training loss is not a better score on what the network has not seen."
     )
     data = pd.concat(drawn, ignore_index=True) if drawn else None
     return Drawing(figure, caption, f"Loss falls with training. {'; '.join(ends)}.", data)

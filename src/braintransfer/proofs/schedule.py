@@ -117,7 +117,7 @@ def schedule_figure(scores: pd.DataFrame, chosen: Mapping[str, int] | int) -> Dr
         source_legend(figure, axes)
     caption = (
         "Validation score against the length of the schedule, each length trained anew with its own falling rate. Thin: one "
-        "person; thick: mean. Dashed: the length that the study uses. Real and semi-synthetic data; no test person is in it."
+        "person; thick: mean. Dashed: the length that the study uses. Real and semi-synthetic data; no test person of that fold is in it."
     )
     return Drawing(figure, caption, ". ".join(spoken) + ".")
 
