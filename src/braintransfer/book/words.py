@@ -232,6 +232,7 @@ def trained_longer(run: Run) -> str:
     if pairs is None:
         return ""
     asked = (pairs["B_arm"] == "scratch_long") & ~pairs["A"].isin(unlearned(run))
+    judged = " that are judged" if set(SOURCES) & unlearned(run) else ""
     said: list[str] = []
     for target in TARGETS:
         own = pairs[asked & (pairs["target"] == target) & (pairs["metric"] == HEADLINE[target])]
@@ -239,7 +240,7 @@ def trained_longer(run: Run) -> str:
             beaten, ahead = own["upper"] < 0, own.loc[own["lower"] > 0, "A"]
             names = f" ({', '.join(tables.SOURCE_TITLES[str(name)] for name in ahead)})" if len(ahead) else ""
             said.append(
-                f"above {int(beaten.sum())} of {len(own)}{' pre-trained starts' if not said else ''} and below {len(ahead)}{names} on "
+                f"above {int(beaten.sum())} of {len(own)}{f' pre-trained starts{judged}' if not said else ''} and below {len(ahead)}{names} on "
                 f"{tables.TARGET_WORDS[target]}"
             )
     if not said:
