@@ -254,6 +254,16 @@ def test_what_the_readme_says_of_the_books_own_run_is_still_true() -> None:
         "three times longer end above all of these that learned their own task, on MS lesions and anatomy, and below ImageNet on both "
         "kinds of" in said
     )
+    few = tables.read_table(compare / "pairs.csv").query("A_arm == 'labels_2'").set_index(["target", "A"])
+    assert (few["lower"][list(study.DETECTED)] < 0).all() and (few["upper"][list(study.DETECTED)] > 0).all()
+    assert (few.loc["anatomy", "lower"] > 0).all()
+    gains = " and ".join(short(few.loc[("anatomy", s), "mean"], 3) for s in ("imagenet", "mri-segmentation"))
+    assert f"told apart from random weights on lesions; on anatomy both end above them, by {gains}" in said
+    had = tables.read_table(compare / "sizes.csv").set_index("target")["people trained on"]
+    assert "two labelled people instead of {}, {} and {}".format(*had[list(study.HEADLINE)]) in said
+    decoder = tables.read_table(compare / "arms.csv").query("arm == 'decoder_transfer'")
+    assert set(decoder["target"]) == set(study.HEADLINE) and (decoder["difference_lower"] < 0).all()
+    assert "decoder along with its encoder gains nothing on any target" in said
     verdicts = {s["verdict"] for s in tables.read_json(compare / "claims_summary.json", [])}
     assert verdicts <= {"inconclusive", "not run"} and "None of the three claims is decided" in said
     images = tables.read_table(compare / "sources.csv").set_index("source")["images"]
