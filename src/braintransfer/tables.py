@@ -363,7 +363,7 @@ def arms_for_reading(arms: pd.DataFrame, target: str, unlearned: Collection[str]
                 "minus the main arm": with_interval(r["difference"], r["difference_lower"], r["difference_upper"], 3),
                 "in words": unjudged(["it"])
                 if r.get("learned") == "no"
-                else unjudged([str(r["source"])])
+                else unjudged(["its main arm"])
                 if r["source"] in unlearned
                 else in_words(r["difference_lower"], r["difference_upper"]),
                 "people": r["n"],
@@ -669,10 +669,10 @@ ARM_TITLES = {
 
 
 def arm_title(name: str) -> str:
-    """The title of an arm, short: "shuffled masks", "4 people", "10 % of the images", "from malf"; "" for the main arm."""
+    """The title of an arm, short: "shuffled masks", "4 labelled people", "10 % of the images", "from malf"; "" for the main arm."""
     known = arm_called(name)
     if known.kind == "labels":
-        return people_words(int(known.number))
+        return people_words(int(known.number)).replace(" ", " labelled ")
     if known.kind == "size":
         return f"{100 * known.number:g} % of the images"
     if known.kind == "replicate":

@@ -383,7 +383,10 @@ def test_a_baseline_has_no_interval_and_no_cell_says_so(html: Path) -> None:
 def test_controls_stand_beside_what_their_question_asks_for(html: Path) -> None:
     text = words_of(html / "results" / "demo" / "controls.html")
     assert "more than training longer? ImageNet − random weights (scratch), three times longer" in text
-    assert "does it help with so few labelled people? ImageNet, 1 person − random weights (scratch), 1 person" in text
+    assert (
+        "does it help with so few labelled people? ImageNet, 1 labelled person − random weights (scratch), 1 labelled person"
+        in text
+    )
     assert "from malf MRI · segmentation" in text and "not judged: it did not learn enough" in text
     assert "not judged: MRI · segmentation did not learn enough" in text, "nor against random weights"
     assert "Shuffled masks keep the pictures" in text and "contrastive" not in text.lower()
@@ -442,8 +445,8 @@ def test_a_run_says_which_controls_it_lacks_in_whole_or_in_part(tmp_path: Path) 
         [one.assign(arm="labels_2"), one[one["target"] == "ms"].assign(arm="labels_4"), one.assign(arm="scratch_long")]
     )
     said = words.arms_missing(replace(run, results=several))
-    assert "; 2 people, for ImageNet and MRI · segmentation;" in said
-    assert "4 people, for random weights (scratch) on stroke lesions, ImageNet and MRI · segmentation;" in said
+    assert "; 2 labelled people, for ImageNet and MRI · segmentation;" in said
+    assert "4 labelled people, for random weights (scratch) on stroke lesions, ImageNet and MRI · segmentation;" in said
     assert "shuffled masks;" in said and "three times longer" not in said
 
 
