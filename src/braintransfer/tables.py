@@ -353,6 +353,14 @@ def arms_for_reading(arms: pd.DataFrame, target: str, unlearned: Collection[str]
     """
     part = arms[(arms["target"] == target) & (arms["metric"] == HEADLINE[target])]
     metric = METRIC_TITLES[HEADLINE[target]]
+
+    def said(r: Mapping[str, Any]) -> str:
+        if r.get("learned") == "no":
+            return unjudged(["it"])
+        if r["source"] in unlearned:
+            return unjudged(["its main arm"])
+        return in_words(r["difference_lower"], r["difference_upper"])
+
     return pd.DataFrame(
         [
             {
@@ -361,11 +369,7 @@ def arms_for_reading(arms: pd.DataFrame, target: str, unlearned: Collection[str]
                 "its pictures": "–" if r["arm"] == "moment_matched" else f"{int(r['n_source']):,}",
                 metric: with_interval(r["mean"], r["lower"], r["upper"]),
                 "minus the main arm": with_interval(r["difference"], r["difference_lower"], r["difference_upper"], 3),
-                "in words": unjudged(["it"])
-                if r.get("learned") == "no"
-                else unjudged(["its main arm"])
-                if r["source"] in unlearned
-                else in_words(r["difference_lower"], r["difference_upper"]),
+                "in words": said(r),
                 "people": r["n"],
             }
             for r in part.to_dict("records")

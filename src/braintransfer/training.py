@@ -307,6 +307,7 @@ def fit(
     views (`study.stream_seed(seed, "augmentation")`). AdamW; gradients are clipped to norm 12; one line every eighth.
     checkpoint: a file that holds the state of this training every CHECKPOINT_SECONDS and at its end, so that the same call goes on
     where it was stopped; the caller deletes it when what follows is done.
+    On a GPU the rows are brought there once (`resident`), where they fill no more than RESIDENT of what is free.
     team: the processes that share this training, given to each of them; without, it is spread over as many devices as are
     asked for (`distributed.asked`), usually one.
     On a CPU with the same number of threads, equal input gives equal bytes, stopped in between or not. BadInput when the loss

@@ -263,7 +263,7 @@ def test_what_the_readme_says_of_the_books_own_run_is_still_true() -> None:
     assert "two labelled people instead of {}, {} and {}".format(*had[list(study.HEADLINE)]) in said
     decoder = tables.read_table(compare / "arms.csv").query("arm == 'decoder_transfer'")
     assert set(decoder["target"]) == set(study.HEADLINE) and (decoder["difference_lower"] < 0).all()
-    assert "decoder along with its encoder gains nothing on any target" in said
+    assert "decoder along with its encoder shows no gain on any target" in said
     verdicts = {s["verdict"] for s in tables.read_json(compare / "claims_summary.json", [])}
     assert verdicts <= {"inconclusive", "not run"} and "None of the three claims is decided" in said
     images = tables.read_table(compare / "sources.csv").set_index("source")["images"]

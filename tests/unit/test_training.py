@@ -347,7 +347,7 @@ def test_a_checkpoint_of_another_training_or_a_torn_one_is_not_taken_up(slices, 
 
 def test_rows_that_lie_on_the_device_give_the_same_training(slices, tmp_path, monkeypatch):
     """Here the device is the CPU; what is kept on a GPU is put there by the same lines. Stopped half-way, too."""
-    plain, held, stopped = Tiny(), Tiny(), Tiny()
+    plain, held, again = Tiny(), Tiny(), Tiny()
     train(plain, slices)
     monkeypatch.setattr(training, "_fits", lambda read, order, machine: True)
     monkeypatch.setattr(training, "TAKEN", 3)
@@ -360,10 +360,9 @@ def test_rows_that_lie_on_the_device_give_the_same_training(slices, tmp_path, mo
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(stopped, slices, report=stop, checkpoint=tmp_path / "training.safetensors")
-    stopped = Tiny()
-    train(stopped, slices, checkpoint=tmp_path / "training.safetensors")
-    assert values(stopped) == values(plain)
+        train(Tiny(), slices, report=stop, checkpoint=tmp_path / "training.safetensors")
+    train(again, slices, checkpoint=tmp_path / "training.safetensors")
+    assert values(again) == values(plain)
 
 
 def test_rows_are_kept_on_a_gpu_where_they_fit_and_never_on_a_cpu(slices, monkeypatch):
@@ -443,10 +442,8 @@ def test_a_wait_for_the_device_is_noticed():
             there + make()
         seen.append(len(waits.seen))
     assert seen == [1, 1]
-    for asked in (
-        lambda: there.sum().item(),
-        lambda: there[there > 0],
-    ):  # this device has no values, so it cannot answer
+    # this device has no values, so it cannot answer
+    for asked in (lambda: there.sum().item(), lambda: there[there > 0]):
         with pytest.raises((RuntimeError, NotImplementedError)):
             asked()
 

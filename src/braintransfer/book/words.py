@@ -176,12 +176,13 @@ def learned_for_reading(frame: pd.DataFrame) -> pd.DataFrame:
     """What each source reached on held-out pictures, beside what is reached without learning, means over seeds; and how many seeds
     reached the bar of `claims.yaml`."""
     rule = claims.load(project_root() / "notebooks" / "claims.yaml").gates.source_learned
-    reached_it: dict[str, list[bool | None]] = {}
-    for (name, _), part in frame.groupby(["source", "seed"]):
-        found = dict(zip(part["measure"], part["value"], strict=True))
-        reached_it.setdefault(name, []).append(
-            claims.source_has_learned(rule, domain_task(str(name).rpartition("/")[2])[1], found)
-        )
+    enough = {
+        name: [
+            claims.source_has_learned(rule, domain_task(name.rpartition("/")[2])[1], of_seed)
+            for of_seed in seeds.values()
+        ]
+        for name, seeds in _by_seed(frame).items()
+    }
     numbers = frame.dropna(subset=["value"])  # true and false are no measures
     wide = numbers.pivot_table(index="source", columns="measure", values="value", aggfunc="mean", sort=False)
     rows = []
@@ -196,7 +197,7 @@ def learned_for_reading(frame: pd.DataFrame) -> pd.DataFrame:
                         "measure": f"{title} ({'lower' if reached == 'restoration_error' else 'higher'} is better)",
                         "reached": tables.number(float(row[reached]), digits),
                         "without learning": f"{tables.number(float(row.get(without, float('nan'))), digits)}, {how}",
-                        "seeds that learned enough": f"{reached_it[str(source)].count(True)} of {len(reached_it[str(source)])}",
+                        "seeds that learned enough": f"{enough[str(source)].count(True)} of {len(enough[str(source)])}",
                         "pictures": f"{row['n']:.0f}" if pd.notna(row.get("n")) else "–",
                     }
                 )
@@ -204,15 +205,20 @@ def learned_for_reading(frame: pd.DataFrame) -> pd.DataFrame:
     return shown.drop(columns="arm") if len(shown) and (shown["arm"] == "main").all() else shown
 
 
+def _by_seed(learned: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
+    """learned.csv as the rules want it: encoder -> seed -> measure -> value."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for (name, seed), part in learned.groupby(["source", "seed"]):
+        found.setdefault(name, {})[seed] = dict(zip(part["measure"], part["value"], strict=True))
+    return found
+
+
 def unlearned(run: Run) -> set[str]:
     """Encoders of a run that did not learn their own task (`claims.unlearned`)."""
     frame = run.tables.get("learned")
     if frame is None:
         return set()
-    found: dict[str, dict[str, dict[str, float]]] = {}
-    for (name, seed), part in frame.groupby(["source", "seed"]):
-        found.setdefault(name, {})[seed] = dict(zip(part["measure"], part["value"], strict=True))
-    return claims.unlearned(claims.load(project_root() / "notebooks" / "claims.yaml"), found)
+    return claims.unlearned(claims.load(project_root() / "notebooks" / "claims.yaml"), _by_seed(frame))
 
 
 def unlearned_words(run: Run) -> str:
@@ -259,8 +265,8 @@ def other_sets(run: Run) -> str:
     tried = arms[arms["arm"].str.startswith("replicate_") & (arms["metric"] == arms["target"].map(HEADLINE))]
     gone = tried["learned"] == "no" if "learned" in tried else pd.Series(False, index=tried.index)
     failed, held = tried[gone], tried[~gone & tried["difference"].notna()]
-    mixed = held["source"].isin(unlearned(run))
-    held, mixed = held[~mixed], held[mixed]
+    beside_none = held["source"].isin(unlearned(run))
+    held, mixed = held[~beside_none], held[beside_none]
     said = []
     if len(held):
         apart = held[(held["difference_lower"] > 0) | (held["difference_upper"] < 0)]
