@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import re
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -310,7 +311,16 @@ def claims_hash() -> str:
 
 
 def versions() -> dict[str, str]:
+    """Name -> version of what this process computes with.
+
+    instructions: the vector instructions of PyTorch's own sums and, where it is told, of oneDNN's, as a training's last bits
+    hang on both; absent from a stage that computes without PyTorch.
+    """
     found = {"python": platform.python_version(), "system": platform.system(), "machine": platform.machine()}
+    if "torch" in sys.modules:
+        told = os.environ.get("ONEDNN_MAX_CPU_ISA", "")
+        instructions = sys.modules["torch"].backends.cpu.get_cpu_capability()
+        found["instructions"] = instructions + (f", oneDNN at most {told}" if told else "")
     for name in PACKAGES:
         try:
             found[name] = importlib.metadata.version(name)

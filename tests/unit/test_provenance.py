@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
 import pandas as pd
 import pytest
+import torch
 
 from braintransfer import provenance
 from braintransfer.errors import BadInput
@@ -137,3 +142,16 @@ def test_paths_start_at_the_project_wherever_a_notebook_is_run(monkeypatch: pyte
     root = project_root()
     monkeypatch.chdir(root / "notebooks")
     assert in_project("runs/demo") == root / "runs" / "demo"
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the variables are for x86 processors")
+def test_a_manifest_names_the_instructions_that_a_training_computed_with() -> None:
+    command = [
+        sys.executable,
+        "-c",
+        "import torch; from braintransfer import provenance as p; print(p.versions()['instructions'])",
+    ]
+    told = {**os.environ, "ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
+    assert subprocess.check_output(command, env=told, text=True).strip() == "AVX2, oneDNN at most AVX2"
+    plain = {k: v for k, v in os.environ.items() if k not in ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA")}
+    assert subprocess.check_output(command, env=plain, text=True).strip() == torch.backends.cpu.get_cpu_capability()
