@@ -307,7 +307,7 @@ CASES: dict[int, tuple[tuple[Any, ...], Any, list[tuple[Any, str]]]] = {
         (_another_generator, "The same `rng`")]),
     10: ((0.95, 0.45), {"leak": 0.5, "expected": 0.5}, [
         ({"leak": -0.5, "expected": 0.5}, "sign"), ({"leak": 0.95, "expected": 0.5}, "guessing"), ({"leak": 0.5, "expected": 0.45}, "long run"),
-        ({"leak": 0.95 / 0.45, "expected": 0.5}, "ratio"), ({"leak": "44 %", "expected": 0.5}, "percent"), ({"leak": 0.5, "expected": 0.125}, "coin")]),
+        ({"leak": 0.95 / 0.45, "expected": 0.5}, "ratio"), ({"leak": "44 %", "expected": 0.5}, "percent"), ({"leak": 0.5, "expected": 0.125}, "by lot")]),
     11: ((FOUND,), R, [
         ({**R, "sensitivity": 0.5, "precision": 0.75}, "swapped"), ({**R, "f1": "3/5"}, "without quotes"), ({"sensitivity": 0.75, "precision": 0.5}, "'f1' is missing"), ({**R, "f1": 0.625}, "harmonic"), ({**R, "sensitivity": 1}, "Sensitivity"),
         ({**R, "precision": 4 / 6}, "Precision"), ({"sensitivity": 3, "precision": 3, "f1": 3}, "shares")]),
@@ -330,7 +330,7 @@ CASES: dict[int, tuple[tuple[Any, ...], Any, list[tuple[Any, str]]]] = {
         ({"lower": -0.178, "upper": -0.062, "holds zero": False, "failed gates": {"assay", "min_subjects"}, "verdict": "not supported"}, "weight")]),
     17: ((), {"a", "c", "e"}, [({"a", "b", "c", "e"}, "patients"), ({"a", "c", "d", "e"}, "proof"), ({"a", "c", "e", "f"}, "how long")]),
     18: ((), PLAN, [
-        ({**PLAN, "margin": "small"}, "margin"), ({**PLAN, "margin": "2"}, "between 0 and 1"), ({**PLAN, "people": "1"}, "two or more"),
+        ({**PLAN, "margin": "small"}, "margin"), ({**PLAN, "margin": "2"}, "below 1 where"), ({**PLAN, "margin": "-0.02"}, "above 0"), ({**PLAN, "people": "1"}, "two or more"),
         ({**PLAN, "seeds": "2.5"}, "whole number"), ({**PLAN, "metric": "Dice and lesion F1"}, "one metric"), ({**PLAN, "seeds": "1"}, "luck"), ({**PLAN, "hypothesis": "transfer learning"}, "turn out wrong"),
         ({**PLAN, "metric": "accuracy"}, "metric"), ({k: v for k, v in PLAN.items() if k != "refuted if"}, "missing")]),
 }  # fmt: skip
@@ -344,6 +344,30 @@ def test_a_check_accepts_the_solution_and_helps_with_wrong_answers(exercise: int
     for answer, word in wrong:
         verdict = checks.judge(exercise, answer, *given)
         assert not verdict.right and word.lower() in verdict.says.lower(), (answer, verdict.says)
+
+
+def test_a_good_plan_is_accepted_in_other_words() -> None:
+    for part in (
+        {"metric": "Dice, over the whole volume"},
+        {"metric": "lesion F1 (joins sensitivity and precision)"},
+        {"comparison": "imagenet vs. scratch"},
+        {"metric": "HD95", "margin": "2 mm"},
+        {"metric": "absolute volume error", "margin": "3 mL"},
+        {"margin": "a rater differs by 2 voxels, so 0.05"},
+    ):
+        verdict = checks.judge(18, {**PLAN, **part})
+        assert verdict.right, (part, verdict.says)
+
+
+def test_a_split_that_is_no_better_and_two_results_in_the_wrong_order_are_told_so() -> None:
+    def turned(subjects: Any, share: float, rng: Any) -> Any:
+        chosen = rng.permutation(np.unique(subjects))[: round(share * len(np.unique(subjects)))]
+        inside = np.isin(subjects, chosen)
+        return np.flatnonzero(inside), np.flatnonzero(~inside)
+
+    assert "swapped" in checks.judge(9, turned).says
+    alike = checks.judge(10, {"leak": 0.0, "expected": 0.5}, 0.92, 0.92)
+    assert not alike.right and "no leak" in alike.says
 
 
 def test_the_check_of_freezing_accepts_the_solution_and_helps_with_wrong_answers() -> None:

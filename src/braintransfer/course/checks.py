@@ -523,6 +523,8 @@ def _split(function: Callable[..., Any]) -> Verdict:
                 f"{len(subjects) - len(train) - len(test)} slices are on neither side. Every slice of a person goes with the person."
             )
         n = len(set(subjects[test]))
+        if len(set(subjects[train])) == 3:
+            return _no("The two results are swapped: the rows to learn from come first.")
         if n != 3:
             return _no(
                 f"{n} of 12 people are in the test; the share .25 is that of people: three. List each person once before you draw: `subjects` names a person once a slice."
@@ -534,6 +536,10 @@ def _split(function: Callable[..., Any]) -> Verdict:
     if len(first) == 1:
         return _no("The same people are drawn whatever `rng` is. Let `rng` shuffle the people.")
     return _yes("No person is on both sides, and nobody is lost.")
+
+
+#: A broken split adds at least this much; the labs' adds four times as much.
+SEEN_LEAK = 0.1
 
 
 def _leak(answer: Mapping[str, float], leaky: float, honest: float) -> Verdict:
@@ -549,9 +555,15 @@ def _leak(answer: Mapping[str, float], leaky: float, honest: float) -> Verdict:
     if abs(expected - 0.5) > 1e-9:
         if near(expected, honest):
             return _no(
-                "'expected' is not what came out by people, but what must come out in the long run where nothing can be learned: labels were tossed."
+                "'expected' is not what came out by people, but what must come out in the long run where nothing can be learned: labels were drawn by lot."
             )
-        return _no("'expected': the labels were tossed with a coin. How often does one guess a coin?")
+        return _no(
+            "'expected': the labels were drawn by lot, as many of each. How often does one guess right which of two it was?"
+        )
+    if leaky - honest < SEEN_LEAK:
+        return _no(
+            "Both splits come out alike, so no leak was measured: is the function of exercise 9 right, and does its check say so?"
+        )
     if near(leak, leaky - honest) or near(leak, round(leaky, 2) - round(honest, 2)):
         return _yes(f"By slices {leaky:.2f}, by people {honest:.2f}: {leaky - honest:+.2f} from nothing but the split.")
     if near(leak, honest - leaky):
@@ -729,7 +741,10 @@ def _plan(answer: Mapping[str, str]) -> Verdict:
         "hypothesis": (6, "one sentence that could turn out wrong"),
         "comparison": (3, "what is compared with what; name two things"),
         "metric": (1, "one metric, fixed beforehand"),
-        "margin": (1, "a number between 0 and 1: how little still counts as similar"),
+        "margin": (
+            1,
+            "a number above 0, and below 1 where the metric is a share: how little still counts as similar, and why",
+        ),
         "people": (1, "a whole number of test people, two or more"),
         "seeds": (1, "a whole number of seeds, one or more"),
         "refuted if": (4, "the result that would show you wrong"),
@@ -739,40 +754,28 @@ def _plan(answer: Mapping[str, str]) -> Verdict:
     for name, (words, what) in need.items():
         if len(said[name].split()) < words:
             return _no(f"'{name}': {what}.")
-    numbers = {}
-    for name, lowest in (("margin", 0.0), ("people", 2.0), ("seeds", 1.0)):
-        found = re.search(r"-?\d*\.?\d+", said[name])
-        if found is None:
-            return _no(f"'{name}': {need[name][1]}.")
-        numbers[name] = float(found[0])
-        whole = name == "margin" or numbers[name].is_integer()
-        if not whole or numbers[name] < lowest or (name == "margin" and not 0 < numbers[name] < 1):
-            return _no(f"'{name}': {need[name][1]}.")
-    known = (
-        "dice",
-        "iou",
-        "f1",
-        "sensitivity",
-        "precision",
-        "false positive",
-        "fp",
-        "hd95",
-        "surface",
-        "brier",
-        "volume",
-        "calibration",
-    )
-    if not any(word in said["metric"].lower() for word in known):
+    shares = ("dice", "iou", "f1", "sensitivity", "precision", "surface", "brier", "calibration")
+    counts = ("false positive", "fp", "hd95", "volume error")  # a scan, in mm, in mL
+    known = (*shares, *counts)
+    metric = re.sub(r"\(.*?\)", "", said["metric"].lower())
+    if not any(word in metric for word in known):
         return _no("'metric': name one of the book's metrics, such as Dice or lesion F1.")
-    several = re.split(r",|;|/| and | or |\+", said["metric"].lower())
+    below = 1.0 if any(word in metric for word in shares) else math.inf
+    found = {name: [float(n) for n in re.findall(r"-?\d*\.?\d+", said[name])] for name in ("margin", "people", "seeds")}
+    if not any(0 < n < below for n in found["margin"]):
+        return _no(f"'margin': {need['margin'][1]}.")
+    for name, lowest in (("people", 2), ("seeds", 1)):
+        if not found[name] or not found[name][0].is_integer() or found[name][0] < lowest:
+            return _no(f"'{name}': {need[name][1]}.")
+    several = re.split(r",|;|/| and | or |\+", metric)
     if sum(any(word in part for word in known) for part in several) > 1:
         return _no("'metric': one metric, fixed beforehand. With several, the one that pleases is chosen afterwards.")
     if not any(
         word in f" {said['comparison'].lower()} "
-        for word in (" and ", " with ", " than ", " versus ", " vs ", " minus ", " against ", " from ")
+        for word in (" and ", " with ", " than ", " versus ", " vs ", " vs. ", " minus ", " against ", " from ")
     ):
         return _no("'comparison': say what is compared with what.")
-    if numbers["seeds"] == 1:
+    if found["seeds"][0] == 1:
         return _no("'seeds': with one seed nobody can tell the source from luck.")
     if said["refuted if"].lower() == said["hypothesis"].lower():
         return _no("'refuted if' repeats the hypothesis. Say which result would show it wrong.")

@@ -37,7 +37,7 @@ addEventListener("keydown", event => {
   if (next) { event.preventDefault(); next.scrollIntoView(); }
 });
 """
-FOOTER = "For teaching and research. Not for clinical use. All brains in the labs are simulated unless a slide says otherwise."
+FOOTER = "For teaching and research. Not for clinical use. Brains in Labs 1 to 3 are simulated."
 
 #: Below each exercise: a slide has no room for what the cells before it print and draw.
 ELSEWHERE = '<p><em>What this exercise points to (a picture, "above", a table, a cell) is in the notebook.</em></p>\n'

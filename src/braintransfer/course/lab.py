@@ -165,9 +165,11 @@ def open_lab(target: str = "anatomy", folder: str | Path = "lab-data", report: C
     lab = Lab(profile, run, target, machine, report)
     store = lab.store
     keep_memory()  # for the trainings; making scans frees large blocks that nothing takes again
+    learn, watch, test = (len(store.subjects(role)) for role in ("train", "validation", "test"))
+    watched = f", {watch} to watch (validation)" if watch else ""
     report(
-        f"Ready: {len(store.scans)} simulated people for {target}, {len(store.subjects('train'))} to learn from, "
-        f"{len(store.subjects('validation'))} to watch (validation) and {len(store.subjects('test'))} for the test; trained on the {device}."
+        f"Ready: {learn + watch + test} simulated people for {target}, {learn} to learn from{watched} and {test} for the test; "
+        f"trained on the {device}."
     )
     return lab
 
@@ -190,11 +192,11 @@ def three_loadings(lab: Lab) -> dict[str, nn.Module]:
     return made
 
 
-def coin_labels(people: Sequence[str], seed: int = 0) -> dict[str, int]:
-    """A label, 0 or 1, tossed for each person, as many of each: there is nothing about it to be learned."""
-    tossed = np.arange(len(people)) % 2
-    np.random.default_rng(seed).shuffle(tossed)
-    return dict(zip(people, tossed.tolist(), strict=True))
+def labels_by_lot(people: Sequence[str], seed: int = 0) -> dict[str, int]:
+    """A label, 0 or 1, drawn for each person, as many of each: there is nothing about it to be learned."""
+    drawn = np.arange(len(people)) % 2
+    np.random.default_rng(seed).shuffle(drawn)
+    return dict(zip(people, drawn.tolist(), strict=True))
 
 
 def accuracy_of_split(
