@@ -123,7 +123,8 @@ class _Comparison:
 KINDS = ("subject", "session", "site", "mask", "picture")
 _TWO_TARGETS = "no network of one target is tested on another"
 _WHAT_TO_DO = {
-    "subject": "take that person out of one of the two, or, if they are two people, give them two names",
+    "subject": "take that person out of one of the two, or, if they are two people, give those of one set other names with "
+    '`volume: {person: "clinic_{subject}"}` in its recipe',
     "session": "give all scans of a person one subject name",
     "site": "delete this data set's folder in the run, so that its splits are drawn again",
     "mask": "use each lesion mask once",

@@ -117,6 +117,8 @@ def run(
 ) -> None:
     """Run the stages of a profile that are not done yet."""
     chosen = read_profile(profile)
+    if profile.endswith((".yaml", ".yml")):
+        profile = str(Path(profile).resolve())  # the engine works in the project's folder, not in this one
     cells = plan.cells_of(chosen) if only == plan.DATA else plan.parse_cells(chosen, only)
     data = _check_data(chosen, data, cells)
     if jobs < 0:
@@ -238,6 +240,11 @@ def _check_data(profile: Profile, data: str, cells: list[plan.Cell]) -> str:
     used = {cell: recipes.load_recipe(name, root) for cell, name in wanted.items()}
     for place, source in sorted(sources):
         used[place].must_fill(source)
+    for target in sorted(targets):
+        used[target].must_mark(target, len(study.CLASSES[target]))
+        recipes.refuse_too_few(target, profile.targets[target], used[target], root)
+    if any(s == "imagenet" for _, s, _ in cells):
+        study.imagenet_file(profile.encoder)
     recipes.refuse_overlaps(used, root)
     recipes.refuse_shared_people(sorted({(place, t) for (t, _, _), place in places.items()}), used, root)
     return str(root) if root else ""
@@ -863,7 +870,9 @@ def data_list(folder: str) -> None:
             indent = {"initial_indent": "    ", "subsequent_indent": "      "}
             click.echo(textwrap.fill(line, 100, break_on_hyphens=False, **indent))  # type: ignore[arg-type]
     there = sum(row["present"] == "present" for row in rows)
-    click.echo(f"{len(rows)} recipes, {there} with their files here; see `braintransfer data get NAME` for the others")
+    click.echo(
+        f"{len(rows)} recipes, {there} with their files here; see `braintransfer data get NAME --data DATA` for the others"
+    )
 
 
 @data.command("check")
@@ -888,7 +897,7 @@ def data_check(name: str, folder: str, page: str, rows: int) -> None:
         click.echo(f"to look at: {recipes.write_quality_page(recipe, root, target, sentences, rows)}")
     if sentences:
         raise BadInput(f"{name}: {len(sentences)} thing(s) to mend, listed above")
-    click.echo(f"{name}: all there, readable and in agreement")
+    click.echo(f"{name}: all there, readable and in agreement{recipes.who_is_there(recipe, root)}")
 
 
 @data.command("get")
@@ -934,22 +943,36 @@ def data_reduce(name: str, download: str, folder: str) -> None:
 @click.argument("scans", metavar="SCAN...", nargs=-1, required=True)
 @click.option("--source", default="imagenet", show_default=True, help="where the encoder learned")
 @click.option("--target", required=True, help="what to find: stroke, ms or anatomy")
-@click.option("--out", default="", help="folder for the masks (default: beside each scan)")
-def predict(run_name: str, scans: tuple[str, ...], source: str, target: str, out: str) -> None:
-    """Masks for your own skull-stripped T1 scans, each in its scan's own grid. Not for clinical use."""
+@click.option(
+    "--brain",
+    default="",
+    help="where a scan's brain mask lies, as brains/{scan}.nii.gz (default: what is not 0 is brain)",
+)
+@click.option("--out", default="", help="folder for the masks (default: predictions, in the run's folder)")
+def predict(run_name: str, scans: tuple[str, ...], source: str, target: str, brain: str, out: str) -> None:
+    """Masks for your own T1 scans, each in its scan's own grid. Not for clinical use.
+
+    The network is that of the first fold and seed: the only one that a run keeps.
+    """
     from braintransfer.predict import predict_scan, read_network
+    from braintransfer.recipes.files import fill
 
     for value, allowed, option in ((source, study.SOURCES, "--source"), (target, study.TARGETS, "--target")):
         if value not in allowed:
             raise BadInput(f"{option} {value}: must be one of {', '.join(allowed)}")
-    network = read_network(_run_folder(run_name), source, target)
-    for scan in scans:
-        path = Path(scan)
-        place = Path(out) if out else path.parent
-        place.mkdir(parents=True, exist_ok=True)
-        stem = path.name.removesuffix(".gz").removesuffix(".nii")
+    run = _run_folder(run_name)
+    network = read_network(run, source, target)
+    click.echo(f"network: {network.path.relative_to(run)}, fine-tuned on {network.n_train} people")
+    place = Path(out) if out else run / "predictions"
+    place.mkdir(parents=True, exist_ok=True)
+    paths = {Path(scan).name.removesuffix(".gz").removesuffix(".nii"): Path(scan) for scan in scans}
+    if len(paths) < len(scans):
+        raise BadInput(
+            "two of these scans have one name, and so would their masks; call `predict` for each, with an --out of its own"
+        )
+    for stem, path in paths.items():
         mask = place / f"{stem}_{target}_{source}.nii.gz"
-        found = predict_scan(network, path, mask)
+        found = predict_scan(network, path, mask, Path(fill(brain, {"scan": stem})) if brain else None)
         click.echo(f"{mask}: {', '.join(f'{name} {ml:.1f} mL' for name, ml in found.items())}")
     click.echo("not for clinical use")
 

@@ -14,6 +14,8 @@ from braintransfer import evaluate, study, volumes
 from braintransfer.errors import BadInput
 from braintransfer.machine import Machine
 from braintransfer.network import build_unet
+from braintransfer.provenance import read_manifest
+from braintransfer.recipes.scans import refuse_head
 from braintransfer.untrusted import name_of_one
 
 #: A skull-stripped head leaves at least a third of a tight box empty; a raw scan has noise everywhere.
@@ -22,13 +24,14 @@ MOST_BRAIN = 0.7
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """A fine-tuned network with what it needs to know about the grid that it was trained on."""
+    """A fine-tuned network with what it needs to know about the grid that it was trained on; n_train: people it learned from."""
 
     network: nn.Module
     target: str
     spacing: float
     size: tuple[int, int]
     path: Path
+    n_train: int
 
 
 def read_network(run: Path, source: str, target: str) -> TrainedNetwork:
@@ -50,7 +53,8 @@ def read_network(run: Path, source: str, target: str) -> TrainedNetwork:
             raise ValueError(f"spacing {spacing:g}, size {height} x {width}, {outputs} outputs")
         network = build_unet(encoder, outputs, 0)
         network.load_state_dict(state)
-        return TrainedNetwork(network, target, spacing, (height, width), found[0])
+        n_train = int((read_manifest(found[0].parent) or {}).get("n_train", 0))
+        return TrainedNetwork(network, target, spacing, (height, width), found[0], n_train)
     except (SafetensorError, KeyError, ValueError, RuntimeError, TypeError, OSError, AttributeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise BadInput(
@@ -58,14 +62,19 @@ def read_network(run: Path, source: str, target: str) -> TrainedNetwork:
         ) from None
 
 
-def predict_scan(trained: TrainedNetwork, scan: Path, out: Path) -> dict[str, float]:
-    """Write the mask of a scan to `out` (same shape and affine as the scan) and return mL per class."""
+def predict_scan(trained: TrainedNetwork, scan: Path, out: Path, brain_mask: Path | None = None) -> dict[str, float]:
+    """Write the mask of a scan to `out` (same shape and affine as the scan) and return mL per class.
+
+    brain_mask: which voxels are brain, on the scan's grid, where the skull is still on. BadInput as `read_scan` and `read_mask`,
+    and for a scan with its skull on.
+    """
     image = volumes.read_scan(scan)
-    brain = volumes.brain_of(image.data)
+    brain = volumes.brain_of(image.data) if brain_mask is None else volumes.read_mask(brain_mask, image) > 0
     if brain.mean() > MOST_BRAIN:
         raise BadInput(
-            f"{scan}: {brain.mean():.0%} of the voxels are not 0, so it is not skull-stripped; strip the skull first"
+            f"{scan}: {brain.mean():.0%} of the voxels are not 0, so it is not skull-stripped; strip the skull, or name its brain mask"
         )
+    refuse_head(image, brain)
     grid = volumes.working_grid(image, brain, trained.spacing, trained.size)
     inside = volumes.labels_to_grid(brain.astype(np.uint8), image.affine, grid, 1) > 0
     working = volumes.to_uint8(volumes.to_grid(image.data, image.affine, grid), inside)

@@ -30,6 +30,8 @@ from braintransfer.store import Store, StoreWriter, open_store, target_folds
 VALIDATION_SHARE = 0.15
 #: Voxel size of simulated scans in parts of the working grid's: as in life, a scan is finer than what the network sees.
 OWN_SPACING = 0.75
+#: Share of a brain that the slices of a target may lose at their rim; what lies there can only be missed.
+MOST_CUT = 0.005
 
 
 def prepare(settings: PrepareSettings, report: Callable[[str], None] = print) -> Store:
@@ -153,6 +155,13 @@ def fill_target(settings: PrepareSettings, recipe: recipes.Recipe, report: Calla
         image = volumes.to_uint8(volumes.to_grid(item.image.data, item.image.affine, grid), brain)
         mask = volumes.labels_to_grid(item.mask, item.image.affine, grid, len(classes))
         cut += grid.outside
+        share = grid.outside / max(int(item.brain.sum()), 1)
+        if share > MOST_CUT:
+            small = volumes.size_for(item.image, item.brain, settings.spacing)
+            raise BadInput(
+                f"{item.image.path}: {share:.1%} of the brain does not fit on slices of {height} x {width} at {settings.spacing:g} mm; "
+                f"set `size` to at least {list(small)} in the profile, or a coarser `spacing`"
+            )
         shown = np.flatnonzero(brain.any(axis=(0, 1)))
         volume_ml = float(np.prod(item.image.spacing)) / 1000
         writer.add(

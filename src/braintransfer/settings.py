@@ -397,6 +397,10 @@ class Profile(_Frozen):
                     f"sources.{domain}.images is {source.images}, fewer than source_images {self.source_images}"
                 )
         for name, data in self.targets.items():
+            if data.folds < 2:
+                raise ValueError(
+                    f"targets.{name}.folds is {data.folds}: nobody would be left to test on; give 2 or more"
+                )
             if max(data.run_folds) >= data.folds:
                 raise ValueError(f"targets.{name}.run_folds names fold {max(data.run_folds)} but folds is {data.folds}")
         for name, arm in self.arms.items():

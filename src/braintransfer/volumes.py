@@ -76,7 +76,7 @@ def grid_from(values: Mapping[str, object]) -> Grid:
 def _load(path: Path, what: str, channel: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """The raw values (X, Y, Z) and the affine of a file that nibabel reads; one line of BadInput for one that it does not.
 
-    channel: which volume of a 4-D file; only that one is read.
+    channel: which volume of a 4-D file; only that one is read. A 3-D file has no channels to choose from, and is read whole.
     """
     if not path.is_file():
         raise BadInput(f"{path}: {what} is missing; check the path, or run `braintransfer data check` on the set")
@@ -93,6 +93,8 @@ def _load(path: Path, what: str, channel: int | None = None) -> tuple[np.ndarray
                 f"{path}: {what} holds {values.dtype} values, not plain numbers; convert it to a scalar volume"
             )
         check_size(path, values.shape, values.dtype.itemsize, int(values.offset))
+        if len(values.shape) <= 3:
+            channel = None
         last = values.shape[-1] if len(values.shape) > 3 else 1
         if channel is None and any(n != 1 for n in values.shape[3:]):
             raise BadInput(
@@ -139,15 +141,23 @@ def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:120] or type(error).__name__
 
 
-def read_scan(path: Path | str, channel: int | None = None) -> Scan:
+def read_scan(path: Path | str, channel: int | None = None, stored_axes: str = "") -> Scan:
     """Read one scan in its own orientation; of a 4-D file only `channel`, counted from 0.
 
+    stored_axes: where the stored axes run ("LAS"), for files whose headers do not say it; then they are not asked.
     Returns float32 (X, Y, Z) with voxels that are not finite set to 0 (skull-strippers write NaN there). Trailing axes of
     length 1 are dropped. BadInput, one line that names the file: missing, truncated, more than one volume, no voxels,
-    constant, all NaN, impossible affine or spacing.
+    constant, all NaN, impossible affine or spacing, a NIfTI header without orientation.
     """
     path = Path(path)
     stored, affine = _load(path, "scan", channel)
+    if stored_axes:
+        affine = affine_of_axes(stored_axes, stored.shape, np.linalg.norm(affine[:3, :3], axis=0))
+    elif _without_orientation(path):
+        raise BadInput(
+            f"{path}: its header does not say which way is left or up (qform_code and sform_code are 0); export it again, or say it with "
+            "`volume: {stored_axes: LAS}` (or what it is) in the recipe"
+        )
     data = np.array(stored, dtype=np.float32, order="C")
     finite = np.isfinite(data)
     if not finite.any():
@@ -157,6 +167,14 @@ def read_scan(path: Path | str, channel: int | None = None) -> Scan:
     if data.min() == data.max():
         raise BadInput(f"{path}: scan is empty (every voxel is {data.flat[0]:g}); export it again")
     return Scan(data, affine, np.linalg.norm(affine[:3, :3], axis=0), path)
+
+
+def _without_orientation(path: Path) -> bool:
+    """Whether nibabel's affine of this NIfTI file is a guess: neither of its two transforms is set."""
+    image = nib.load(path)
+    return isinstance(image, nib.Nifti1Pair) and not (
+        int(image.header["sform_code"]) or int(image.header["qform_code"])
+    )
 
 
 def read_mask(
@@ -342,6 +360,16 @@ def working_grid(scan: Scan, brain: np.ndarray, spacing: float, size: tuple[int,
     shape = (int(count[0]), int(count[1]), int(count[2]))
     lost = _count_beyond(brain, np.linalg.inv(affine) @ scan.affine, count)
     return Grid(shape, rows, lost)  # type: ignore[arg-type]
+
+
+def size_for(scan: Scan, brain: np.ndarray, spacing: float) -> tuple[int, int]:
+    """The smallest (H, W), in steps of 32, whose working grid holds all of `brain` (bool, own grid)."""
+    height, width = 32, 32
+    while working_grid(scan, brain, spacing, (height, 4096)).outside:
+        height += 32
+    while working_grid(scan, brain, spacing, (height, width)).outside:
+        width += 32
+    return height, width
 
 
 def outside_grid(brain: np.ndarray, affine: np.ndarray, grid: Grid) -> int:

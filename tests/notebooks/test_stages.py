@@ -484,10 +484,21 @@ def test_predict_writes_a_mask_in_the_scans_own_grid(tiny: Path, project: Path, 
         project, "predict", "tiny", str(tmp_path / "mine.nii.gz"), "--source", "mri-segmentation", "--target", "anatomy"
     )
     assert done.returncode == 0, done.stderr
-    mask = nib.nifti1.load(tmp_path / "mine_anatomy_mri-segmentation.nii.gz")
+    assert "fine-tuned on 2 people" in done.stdout and [p.name for p in tmp_path.glob("*.nii.gz")] == ["mine.nii.gz"]
+    mask = nib.nifti1.load(project / "runs" / "tiny" / "predictions" / "mine_anatomy_mri-segmentation.nii.gz")
     assert mask.shape == data.shape and np.allclose(mask.affine, affine)
     assert set(np.unique(np.asanyarray(mask.dataobj))) <= {0, 1, 2, 3}
     (tmp_path / "torn.nii.gz").write_bytes((tmp_path / "mine.nii.gz").read_bytes()[:2000])
+    skull = np.where(ball, data, rng.normal(30, 3, data.shape)).astype(np.float32)
+    nib.save(nib.Nifti1Image(skull, affine), tmp_path / "head.nii.gz")
+    nib.save(nib.Nifti1Image(ball.astype(np.uint8), affine), tmp_path / "head_brain.nii.gz")
+    head = ["predict", "tiny", str(tmp_path / "head.nii.gz"), "--source", "mri-segmentation", "--target", "anatomy"]
+    refused = door(project, *head)
+    assert refused.returncode == 2 and "not skull-stripped" in refused.stderr
+    masked = door(project, *head, "--brain", str(tmp_path / "{scan}_brain.nii.gz"), "--out", str(tmp_path / "out"))
+    assert masked.returncode == 0, masked.stderr
+    inside = np.asanyarray(nib.nifti1.load(tmp_path / "out" / "head_anatomy_mri-segmentation.nii.gz").dataobj)
+    assert np.array_equal(inside, np.asanyarray(mask.dataobj))
     torn = door(project, "predict", "tiny", str(tmp_path / "torn.nii.gz"), "--target", "anatomy")
     assert torn.returncode == 2 and "torn.nii.gz" in torn.stderr
 

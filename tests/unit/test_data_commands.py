@@ -352,7 +352,7 @@ def test_the_example_of_the_book_is_a_recipe_that_works(tmp_path: Path) -> None:
     for name, content in blocks + tables:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content.replace("    ", "\t") if name.endswith(".tsv") else content, encoding="utf-8")
+        path.write_text(content, encoding="utf-8")
     root = tmp_path / "data"
     for k, scan in enumerate(("p01_a", "p01_b", "p02_a"), 1):
         t1, labels, _ = fakes.head((22 + k, 24, 20), k)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import re
 import weakref
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from braintransfer.store import Store
 def prepared(recipe: str, data: Path, said: list[str] | None = None, **parameters: Any) -> Store:
     run = str(data / "run")
     settings = PrepareSettings(
-        profile="test", read_from=run, write_to=run, dataset=recipe, recipe=recipe, data=str(data), spacing=4.0, **parameters
+        profile="test", read_from=run, write_to=run, dataset=recipe, recipe=recipe, data=str(data), **{"spacing": 4.0, **parameters}
     )  # fmt: skip
     return prepare(settings, report=(said if said is not None else []).append)
 
@@ -139,3 +140,15 @@ def test_a_bad_scan_stops_the_stage_or_is_left_out_and_named(tmp_path: Path) -> 
     assert torn.name in sentence and str(tmp_path) not in sentence
     assert any("left out" in line for line in said)
     assert len(store.scans) == 2
+
+
+def test_a_brain_that_does_not_fit_on_the_slices_stops_the_stage_and_says_what_would(tmp_path: Path) -> None:
+    fakes_targets.LAYOUTS["msseg2016"](tmp_path)
+    parameters: dict[str, Any] = {"role": "showcase", "target": "ms", "spacing": 0.5}
+    with pytest.raises(
+        BadInput,
+        match=r"of the brain does not fit on slices of 32 x 32 at 0.5 mm; set `size` to at least \[(\d+), (\d+)\]",
+    ) as error:
+        prepared("msseg2016", tmp_path, size=[32, 32], **parameters)
+    size = [int(n) for n in re.findall(r"\[(\d+), (\d+)\]", str(error.value))[0]]
+    assert len(prepared("msseg2016", tmp_path, size=size, **parameters).scans) == 3

@@ -7,7 +7,9 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from braintransfer.cli import main
 from braintransfer.errors import BadInput
 from braintransfer.provenance import project_root
 from braintransfer.settings import STAGES, notebook_parameters, profile_names, read_parameters, read_profile
@@ -88,6 +90,25 @@ def test_a_profile_error_points_to_file_and_key(tmp_path: Path) -> None:
     path.write_text(yaml.safe_dump(text), encoding="utf-8")
     with pytest.raises(BadInput, match="mine.yaml: targets.stroke.folds = 'two'"):
         read_profile(str(path))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("folds", 1, "nobody would be left to test on"),
+        ("n_train", 9, "6 people in 2 folds: 3 to test, 1 to validate"),
+        ("encoder", "resnet50", "no ImageNet weights for encoder = resnet50"),
+    ],
+)
+def test_what_a_run_cannot_do_is_said_before_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, value: object, said: str
+) -> None:
+    text = yaml.safe_load((project_root() / "notebooks" / "profiles" / "tiny.yaml").read_text(encoding="utf-8"))
+    (text if key in text else text["targets"]["stroke"])[key] = value
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(text), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(main, ["run", "--profile", "mine.yaml", "--dry-run"])
+    assert done.exit_code == 2 and done.output.count("\n") == 1 and said in done.output
 
 
 def test_the_defaults_of_the_notebooks_are_the_demo_profile() -> None:

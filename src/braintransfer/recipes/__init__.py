@@ -11,7 +11,7 @@ from braintransfer.recipes.checking import check, input_files, list_recipes, mis
 from braintransfer.recipes.downloads import get
 from braintransfer.recipes.files import refuse_overlaps
 from braintransfer.recipes.matlab import matlab_images
-from braintransfer.recipes.people import refuse_shared_people
+from braintransfer.recipes.people import refuse_shared_people, refuse_too_few, who_is_there
 from braintransfer.recipes.pictures import composited_images, folder_images
 from braintransfer.recipes.quality import write_quality_page
 from braintransfer.recipes.readable import LeftOut, refuse
@@ -23,7 +23,7 @@ from braintransfer.recipes.splitting import block_split, source_split
 
 __all__ = [
     "Recipe", "SourceImage", "SubjectScan", "block_split", "check", "get", "images", "input_files", "list_recipes",
-    "load_recipe", "missing", "refuse_overlaps", "refuse_shared_people", "scans", "source_split", "write_quality_page",
+    "load_recipe", "missing", "refuse_overlaps", "refuse_shared_people", "refuse_too_few", "scans", "source_split", "who_is_there", "write_quality_page",
 ]  # fmt: skip
 
 

@@ -125,8 +125,8 @@ def check(recipe: Recipe, data_root: Path | str | None) -> list[str]:
 
 def _check_scans(recipe: Recipe, data_root: Path | str | None) -> list[str]:
     files = scan_files(recipe, data_root)
-    sentences = [*_doubled((f.scan for f in files), "scan")]
-    have = {f.scan for f in files} | {f.subject for f in files}
+    sentences: list[str] = []
+    have = {f.scan for f in files} | {f.subject for f in files} | {f.named for f in files}
     root = recipe.root(data_root)
     for name in people_of(recipe, root):
         if name not in have and not recipe.only:
@@ -156,7 +156,7 @@ def _check_pictures(recipe: Recipe, data_root: Path | str | None) -> list[str]:
     sentences: list[str] = []
     files = picture_files(recipe, data_root, sentences.append)
     root = recipe.root(data_root)
-    sentences += [*_doubled((f.image.relative_to(root).as_posix() for f in files), "sample")]
+    sentences += _doubled(f.image.relative_to(root).as_posix() for f in files)
     sentences += disagreements(recipe, root, files)
     seen: dict[str, list[tuple[str, str]]] = {}
     for f in files:
@@ -203,11 +203,11 @@ def _check_library(recipe: Recipe, library: Library, data_root: Path | str | Non
     return sentences + same_pictures(folder, masks)
 
 
-def _doubled(names: Iterable[str], what: str) -> list[str]:
+def _doubled(names: Iterable[str]) -> list[str]:
     seen: set[str] = set()
     twice = []
     for name in names:
         if name in seen:
-            twice.append(f"{what} {name} is there twice; keep one")
+            twice.append(f"sample {name} is there twice; keep one")
         seen.add(name)
     return twice

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,12 +32,15 @@ class ScanFiles:
     mask: Path | None
     brain: Path | None
     more_masks: tuple[Path, ...] = ()
+    #: What the table of people calls it, before `volume.person` gave it another name.
+    named: str = ""
 
 
 def match_files(root: Path, pattern: str) -> list[tuple[Path, dict[str, str]]]:
     """Files under `root` that fit a pattern such as `{subject}/anat/{subject}_T1w.nii.gz`, with what the fields stood for.
 
-    A field that comes twice must read the same both times. Sorted by path; hidden files are left out.
+    A field that comes twice must read the same both times. Sorted by path; hidden files are left out. BadInput for an unknown
+    field, and for links to files that are not here, as DataLad leaves them before a `get`.
     """
     unknown = [f for f in _FIELD.findall(pattern) if f not in FIELDS]
     if unknown:
@@ -53,11 +56,19 @@ def match_files(root: Path, pattern: str) -> list[tuple[Path, dict[str, str]]]:
         else:
             expression += re.escape(piece)
     whole = re.compile(expression)
-    found = []
+    found, dangling = [], []
     for path in sorted(root.glob(_FIELD.sub("*", pattern))):
         match = whole.fullmatch(path.relative_to(root).as_posix())
-        if match and path.is_file() and not path.name.startswith("."):
+        if not match or path.name.startswith("."):
+            continue
+        if path.is_file():
             found.append((path, match.groupdict()))
+        elif path.is_symlink():
+            dangling.append(path.relative_to(root).as_posix())
+    if dangling:
+        raise BadInput(
+            f"{root}: {some(dangling)}: a link to a file that is not here; fetch it (`datalad get`, `git annex get`), or take it out"
+        )
     return found
 
 
@@ -81,6 +92,11 @@ def read_table(path: Path, separator: str, needed: list[str]) -> list[dict[str, 
     except (UnicodeDecodeError, csv.Error) as error:
         raise BadInput(f"{path}: not a text table ({error}); save it as UTF-8") from error
     absent = [c for c in needed if c and c not in header]
+    if absent and len(header) == 1:
+        named = {"\t": "tabs", ",": "commas"}.get(separator, repr(separator))
+        raise BadInput(
+            f"{path}: no {named} between its columns ({header[0]!r} reads as one); separate them so, or set `separator` in the recipe"
+        )
     if absent:
         raise BadInput(
             f"{path}: column {absent[0]} is missing, there are {', '.join(header)}; mend the table or the recipe"
@@ -107,7 +123,8 @@ def people_of(recipe: Recipe, root: Path) -> dict[str, dict[str, str]]:
 def scan_files(recipe: Recipe, data_root: Path | str | None) -> list[ScanFiles]:
     """Every scan that the image patterns find, with its person; sorted by person and scan.
 
-    BadInput when the folder is missing, nothing fits, or a scan is not in the table of people.
+    BadInput when the folder is missing, nothing fits, a scan is not in the table of people, or two scans have one name: one would
+    be written over the other, and two people taken for one.
     """
     root = recipe.root(data_root)
     if not root.is_dir():
@@ -122,6 +139,7 @@ def scan_files(recipe: Recipe, data_root: Path | str | None) -> list[ScanFiles]:
                 strangers.append(named)
                 continue
             subject = row[table.subject] if table and row else fields.get("subject", named)
+            before = named if table and table.scan else fields.get("subject", named)
             if recipe.volume.person:
                 subject = named = fill(recipe.volume.person, fields)
             if recipe.only and subject not in recipe.only:
@@ -140,7 +158,7 @@ def scan_files(recipe: Recipe, data_root: Path | str | None) -> list[ScanFiles]:
             brain = None if recipe.patterns.brain == "nonzero" else root / fill(recipe.patterns.brain, fields)
             pattern = fill(recipe.patterns.more_masks, fields)
             others = tuple(other for other, _ in match_files(root, pattern) if other != mask) if pattern else ()
-            found.append(ScanFiles(subject, scan, site, age, path, mask, brain, others))
+            found.append(ScanFiles(subject, scan, site, age, path, mask, brain, others, before))
     if strangers:
         raise BadInput(
             f"{root / (table.file if table else '')}: no row for {some(strangers)}, whose scans are there; "
@@ -149,7 +167,26 @@ def scan_files(recipe: Recipe, data_root: Path | str | None) -> list[ScanFiles]:
     if not found:
         where = f" in site {' or '.join(recipe.volume.sites)}" if recipe.volume.sites else ""
         raise BadInput(f"{root}: no scan fits {' or '.join(recipe.patterns.image)}{where}; {how_to_get(recipe)}")
-    return sorted(found, key=lambda f: (f.subject, f.scan))
+    found.sort(key=lambda f: (f.subject, f.scan))
+    _refuse_doubled(recipe, root, found)
+    return found
+
+
+def _refuse_doubled(recipe: Recipe, root: Path, found: Sequence[ScanFiles]) -> None:
+    paths: dict[str, list[str]] = {}
+    for f in found:
+        paths.setdefault(f.scan, []).append(f.image.relative_to(root).as_posix())
+    twice = {scan: where for scan, where in paths.items() if len(where) > 1}
+    if not twice:
+        return
+    scan, where = next(iter(twice.items()))
+    more = f", and {len(twice) - 1} more such names" if len(twice) > 1 else ""
+    fields = dict.fromkeys(f for pattern in recipe.patterns.image for f in _FIELD.findall(pattern))
+    person = "_".join(f"{{{f}}}" for f in fields if f not in ("session", "sample"))
+    raise BadInput(
+        f"{root}: {len(where)} scans are called {scan} ({', '.join(where[:2])}){more}; if they are of different people, tell them apart "
+        f'with `volume: {{person: "{person}"}}` in the recipe, else keep one'
+    )
 
 
 def some(names: list[str], show: int = 4) -> str:
@@ -198,4 +235,6 @@ def how_to_get(recipe: Recipe) -> str:
     """One clause that says how to get a set."""
     if recipe.access.how == "own":
         return "put your files there, or mend `folder` and `patterns` in the recipe"
-    return f"see `braintransfer data get {recipe.name}`" + (f" ({recipe.access.url})" if recipe.access.url else "")
+    return f"see `braintransfer data get {recipe.name} --data DATA`" + (
+        f" ({recipe.access.url})" if recipe.access.url else ""
+    )

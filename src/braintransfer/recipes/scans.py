@@ -13,7 +13,10 @@ from braintransfer.recipes.files import ScanFiles, scan_files
 from braintransfer.recipes.readable import LeftOut, refuse
 from braintransfer.recipes.samples import SubjectScan
 from braintransfer.recipes.schema import Recipe
-from braintransfer.volumes import Scan, affine_of_axes, brain_of, read_mask, read_scan
+from braintransfer.volumes import Scan, brain_of, read_mask, read_scan
+
+#: What fills a skull is at most about 2,000 mL; a head with its scalp has 3,000 and more.
+LARGEST_ML = 2500
 
 #: Said where a recipe names brain masks and they are not there. This project strips no skulls itself.
 MAKE_BRAIN_MASKS = (
@@ -27,10 +30,7 @@ def read_subject_scan(recipe: Recipe, files: ScanFiles) -> SubjectScan:
     Several masks of a scan are joined: where they disagree the higher class stands. BadInput as `read_scan` and `read_mask`.
     """
     how = recipe.volume
-    image = read_scan(files.image, how.channel)
-    if how.stored_axes:
-        affine = affine_of_axes(how.stored_axes, image.data.shape, image.spacing)
-        image = Scan(image.data, affine, image.spacing, image.path)
+    image = read_scan(files.image, how.channel, how.stored_axes)
     same_voxels = how.same_voxels or bool(how.stored_axes)
     mask = np.zeros(image.data.shape, np.uint8)
     for path in (files.mask, *files.more_masks):
@@ -44,6 +44,7 @@ def read_subject_scan(recipe: Recipe, files: ScanFiles) -> SubjectScan:
     else:
         raise BadInput(f"{files.brain}: brain mask is missing; {MAKE_BRAIN_MASKS}")
     check_brain(image, brain)
+    refuse_head(image, brain)
     outside = int(((mask > 0) & ~brain).sum())
     notes: dict[str, object] = {"labelled_voxels_outside_brain": outside} if outside else {}
     return SubjectScan(files.subject, files.scan, files.site, files.age, image, mask, brain, notes)
@@ -58,6 +59,15 @@ def check_brain(image: Scan, brain: np.ndarray) -> None:
         raise BadInput(
             f"{image.path}: the background is not 0 ({millilitres:.0f} mL would be brain); strip the skull, "
             "or give a brain mask with `brain` in the recipe"
+        )
+
+
+def refuse_head(image: Scan, brain: np.ndarray) -> None:
+    """BadInput for a "brain" of more than `LARGEST_ML`: a head with its skull on, in air that was set to 0 (as defacing does)."""
+    millilitres = float(brain.sum() * np.prod(image.spacing) / 1000)
+    if millilitres > LARGEST_ML:
+        raise BadInput(
+            f"{image.path}: its brain would have {millilitres:.0f} mL, more than any has; strip the skull, or give a brain mask"
         )
 
 

@@ -307,6 +307,16 @@ class Recipe(_Part):
                 f"recipe {self.name} fills {', '.join(self.cells)}, not {cell}; choose another recipe for it, or leave {cell} out"
             )
 
+    def must_mark(self, target: str, classes: int) -> None:
+        """BadInput, one line, when the set cannot fill `target`, whose masks have so many foreground classes."""
+        self.must_fill(target)
+        if self.labels and self.target_classes != classes:
+            joined = ", ".join(f"{value}: {min(label, classes)}" for value, label in sorted(self.labels.items()))
+            raise BadInput(
+                f"recipe {self.name}: `labels` make {self.target_classes} classes, and {target} has {classes}; "
+                f"to join them write {{{joined}}}, or map what does not count to 0"
+            )
+
     @property
     def group_means(self) -> str:
         """What a group of the split is: person, photograph, block of slices, video."""

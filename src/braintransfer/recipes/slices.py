@@ -138,11 +138,8 @@ def read_slice_scan(recipe: Recipe, files: SliceFiles) -> tuple[volumes.Scan, np
     """
     rule = recipe.slices
     assert rule is not None
-    scan = volumes.read_scan(files.image)
     axes = recipe.volume.stored_axes
-    if axes:
-        affine = volumes.affine_of_axes(axes, scan.data.shape, scan.spacing)
-        scan = volumes.Scan(scan.data, affine, scan.spacing, scan.path)
+    scan = volumes.read_scan(files.image, stored_axes=axes)
 
     def belonging(path: Path, labels: dict[int, int]) -> np.ndarray:
         mask = volumes.read_mask(path, None if axes else scan, labels=labels)
