@@ -328,13 +328,16 @@ def _assay(case: _Case, target: str, metric: str) -> Gate:
 
 
 def source_has_learned(rule: SourceLearned, task: str, figures: Mapping[str, Any]) -> bool | None:
-    """Did one encoder learn its own task? None when the figures do not say."""
+    """Did one encoder learn its own task? None when the figures do not say.
+
+    A self-supervised encoder that was taught by contrast has an accuracy and its chance, and is asked for these.
+    """
 
     def number(name: str) -> float:
         value = figures.get(name)
         return float(value) if isinstance(value, int | float | np.floating) else math.nan
 
-    if task == "classification":
+    if task == "classification" or (task == "selfsupervised" and "accuracy" in figures):
         left, right = number("accuracy"), number("chance") + rule.accuracy_above_chance
     elif task == "segmentation":
         left, right = number("dice"), number("all_foreground") + rule.dice_above_all_foreground

@@ -105,8 +105,8 @@ ARMS = (
 )  # fmt: skip
 #: How much longer `scratch_long` is fine-tuned.
 LONGER = 3
-#: What `tuned_rate` picks from.
-TUNED_RATES = (1e-4, 3e-4, 1e-3, 3e-3)
+#: What `tuned_rate` picks from: the profiles' own rate, and both sides of it.
+TUNED_RATES = (3e-4, 1e-3, 3e-3, 1e-2)
 
 
 def arm(name: str) -> Arm:

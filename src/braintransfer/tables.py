@@ -182,10 +182,15 @@ def detection_table(results: pd.DataFrame, arm: str = "main") -> pd.DataFrame:
     return summarise(results, DETECTION_METRICS, targets=DETECTED, arm=arm)
 
 
+SECONDARY_METRICS = ("volume_error_ml", "volume_error_abs_ml", "fp_volume_ml", "hd95_mm")
+
+
 def secondary_table(results: pd.DataFrame, arm: str = "main") -> pd.DataFrame:
-    """Volume error, false-positive volume, HD95 and calibration, all targets and sources."""
-    metrics = ("volume_error_ml", "volume_error_abs_ml", "fp_volume_ml", "hd95_mm", "brier", "ece")
-    return summarise(results, metrics, arm=arm)
+    """Volume error, false-positive volume and HD95, all targets and sources.
+
+    Not Brier score and ECE: each network chooses by its own p > .01 which voxels count, so a mean over them ranks nothing.
+    """
+    return summarise(results, SECONDARY_METRICS, arm=arm)
 
 
 def _figures(interval: statistics.Interval) -> dict[str, float]:
@@ -769,6 +774,33 @@ def differences_for_reading(differences: pd.DataFrame, target: str, unlearned: C
             )
         rows.append(row | {"people": r["n"]})
     return pd.DataFrame(rows)
+
+
+def sensitivity_at_equal_false_positives(froc: pd.DataFrame, target: str) -> tuple[float, pd.DataFrame]:
+    """The median of the sources' false positives a scan at threshold .5, and each source's sensitivity there.
+
+    froc: columns target, source, threshold, sensitivity, fp_per_scan. Read off the curve, straight between its thresholds; NaN where
+    a source's curve does not reach so few or so many. The fixed threshold compares sources at different numbers of false
+    positives, which this does not. Columns: source, its sensitivity and false positives at .5, its sensitivity at the median.
+    """
+    numbers = dict.fromkeys(("threshold", "sensitivity", "fp_per_scan"), float)
+    part = froc[froc["target"] == target].astype(numbers)
+    at_half = part[part["threshold"] == 0.5].set_index("source")
+    common = float(at_half["fp_per_scan"].median())
+    rows = []
+    for source in (s for s in SOURCES if s in at_half.index):
+        curve = part[part["source"] == source].sort_values("fp_per_scan")
+        there = np.interp(common, curve["fp_per_scan"], curve["sensitivity"], left=np.nan, right=np.nan)
+        own = at_half.loc[source]
+        rows.append(
+            {
+                "source": SOURCE_TITLES[source],
+                "sensitivity at threshold .5": number(own["sensitivity"]),
+                "false positives a scan there": number(own["fp_per_scan"], 1),
+                f"sensitivity at {number(common, 1)} false positives a scan": number(float(there)),
+            }
+        )
+    return common, pd.DataFrame(rows)
 
 
 #: What the book asks first of any run: each a difference between two starts.

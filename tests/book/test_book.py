@@ -456,6 +456,16 @@ def test_a_contrast_is_shown_fold_by_fold_where_there_are_several(html: Path) ->
     assert "0.010 (2 people) –" not in text, "a target of one fold has nothing to compare"
 
 
+def test_a_run_says_of_how_many_people_it_draws_those_to_learn_from() -> None:
+    run = runs.read_run(ROOT / "book" / "reference" / "reference", reference=True)
+    assert words.drawn_from(run) == (
+        " from those that the fold has: 16 of 28 for stroke lesions, 12 of 14 for MS lesions, 4 of 5 or 6 for brain anatomy"
+    )
+    assert "After Holm's correction for their number none of these are told apart" in words.what_to_notice(
+        run, "stroke"
+    )
+
+
 def test_a_source_that_did_not_learn_is_named_on_every_page_that_would_judge_it(tmp_path: Path) -> None:
     folder = a_run(tmp_path)
     learned = pd.read_csv(folder / "compare" / "learned.csv")

@@ -278,6 +278,8 @@ def test_the_assay_takes_a_seventh_of_the_level() -> None:
         ("selfsupervised", {"restoration_error": 7.9, "mean_image_error": 10.0}, True),
         ("selfsupervised", {"restoration_error": 8.0, "mean_image_error": 10.0}, False),
         ("selfsupervised", {"restoration_error": 7.9}, None),
+        ("selfsupervised", {"accuracy": 0.05, "chance": 0.01}, False),  # taught by contrast
+        ("selfsupervised", {"accuracy": 0.90, "chance": 0.01}, True),
         ("classification", {"accuracy": float("nan"), "chance": 0.3}, None),
     ],
 )

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
 
+from braintransfer import recipes, training
+from braintransfer.machine import Machine
 from braintransfer.pretext import BLANK, corrupt, restoration_error, restoration_loss
 
 
@@ -65,3 +69,35 @@ def test_restoring_everything_costs_nothing_and_only_changed_patches_count_as_er
     outside_only = torch.where(changed, pictures, pictures + 1)
     assert restoration_error(outside_only, pictures, changed) == 0
     assert restoration_error(corrupted, pictures, changed) > 0.1
+
+
+class _Blur(nn.Module):
+    """No network at all: a Gaussian blur of 6 pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unused = nn.Parameter(torch.zeros(1))
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        from torchvision.transforms.functional import gaussian_blur  # after braintransfer, which mends its operators
+
+        return gaussian_blur(pictures, [37, 37], [6.0, 6.0])
+
+
+@pytest.mark.parametrize(("domain", "passes"), [("natural", True), ("mri", False)])
+def test_a_blur_passes_the_bar_of_photographs_and_not_that_of_slices(domain: str, passes: bool) -> None:
+    """What the page on the tasks says of its bars, on the built-in pictures."""
+    recipe = recipes.load_recipe(f"simulated_{domain}", None)
+    pictures = np.stack([item.image for item in recipes.images(recipe, None, 40, 64, 0)])
+    nothing = np.zeros(pictures.shape[:3], np.uint8)
+    found = training.held_out_performance(
+        "selfsupervised",
+        _Blur(),
+        pictures,
+        nothing,
+        nothing[:, 0, 0],
+        machine=Machine(),
+        mean_image=pictures.mean(axis=0),
+    )
+    assert found["learned"] == passes
+    assert passes or found["restoration_error"] > found["mean_image_error"]

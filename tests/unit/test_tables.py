@@ -222,6 +222,22 @@ def test_a_difference_says_whether_it_holds_once_corrected_for_their_number(nois
     assert shown.loc["natural · segmentation", ["in words", "also after Holm"]].tolist() == ["higher", "no"]
 
 
+def test_sensitivity_is_compared_at_one_number_of_false_positives() -> None:
+    """A source that only marks more finds more at the fixed threshold, and no more at equal numbers."""
+    marks = {"scratch": (40.0, 20.0, 10.0), "imagenet": (20.0, 10.0, 5.0), "mri-segmentation": (9.0, 8.0, 7.0)}
+    froc = pd.DataFrame(
+        [
+            {"target": "ms", "source": source, "threshold": t, "sensitivity": found, "fp_per_scan": fp}
+            for source, fps in marks.items()
+            for t, fp, found in zip((0.3, 0.5, 0.7), fps, (fps[0] / 100, fps[1] / 100, fps[2] / 100), strict=True)
+        ]
+    ).astype(str)
+    common, table = tables.sensitivity_at_equal_false_positives(froc, "ms")
+    assert common == 10
+    assert table["sensitivity at threshold .5"].tolist() == ["0.20", "0.10", "0.08"]
+    assert table["sensitivity at 10.0 false positives a scan"].tolist() == ["0.10", "0.10", "–"]
+
+
 def test_nothing_is_said_of_a_source_that_did_not_learn_its_task(noise: np.ndarray) -> None:
     rng = np.random.default_rng(4)
     bad = "natural-classification"

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from braintransfer import claims, figures, overlaps, tables
+from braintransfer.book.origins import manifests_of
 from braintransfer.book.runs import Run
 from braintransfer.errors import BadInput
 from braintransfer.provenance import project_root
@@ -153,6 +154,26 @@ def source_sets(frame: pd.DataFrame | None) -> pd.DataFrame | None:
 
 def targets_for_reading(frame: pd.DataFrame | None) -> pd.DataFrame | None:
     return None if frame is None else frame.assign(target=[tables.TARGET_TITLES.get(t, t) for t in frame["target"]])
+
+
+def drawn_from(run: Run) -> str:
+    """ " from those that the fold has: 12 of 14 for MS lesions": how many people a training has of how many; empty where it is not known."""
+    found = dict(manifests_of(run.folder))
+    said = []
+    for target in run.present:
+        data, pools, n_train = found.get(f"data/{target}", {}), set(), 0
+        settings = data.get("parameters", {})
+        for folder, manifest in found.items():
+            if (
+                folder.startswith(f"targets/main/{target}/")
+                and "test_people" in manifest
+                and not settings.get("n_test", 1)
+            ):
+                pools.add(int(data["facts"]["people"]) - len(manifest["test_people"]) - int(settings["n_validation"]))
+                n_train = int(manifest["n_train"])
+        if pools:
+            said.append(f"{n_train} of {' or '.join(map(str, sorted(pools)))} for {tables.TARGET_WORDS[target]}")
+    return f" from those that the fold has: {', '.join(said)}" if said else ""
 
 
 def sizes_for_reading(run: Run) -> pd.DataFrame | None:
@@ -620,6 +641,11 @@ def what_to_notice(run: Run, target: str) -> str:
         words += f" ({', '.join(above)})" if above else ""
         words += f", and {len(below)} below ({', '.join(below)})." if below else "."
         said.append(words if above else f"{words} That does not show that pre-training is of no use.")
+        sure = int((own["adjusted_p"] <= 0.05).sum())
+        if sure < len(above) + len(below):
+            said.append(
+                f"After Holm's correction for their number {sure or 'none'} of these {'is' if sure == 1 else 'are'} told apart from random weights."
+            )
     if len(pairs):
         each = [tables.in_words(r.lower, r.upper) for r in pairs.itertuples()]
         kinds = {
