@@ -465,7 +465,7 @@ def split_figure() -> Drawing:
             axis.pcolormesh(
                 grid, cmap=matplotlib.colors.ListedColormap(["#dddddd", FALSE]), edgecolors="white", linewidth=1
             )
-            axis.set_title(f"{name}\nmost like a training slice: {nearest:.2f}", fontsize=10)
+            axis.set_title(f"{name}\nnearest training slice: r = {nearest:.2f}", fontsize=10)
             axis.set_yticks(np.arange(len(stacks)) + 0.5, [f"person {k + 1}" for k in range(len(stacks))])
             axis.set_ylim(len(stacks), 0)
             axis.set_xticks([])
