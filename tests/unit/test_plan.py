@@ -12,7 +12,7 @@ import fakes_targets
 import pytest
 from click.testing import CliRunner
 
-from braintransfer import cost, study
+from braintransfer import cost, recipes, study
 from braintransfer.cli import main
 from braintransfer.errors import BadInput
 from braintransfer.plan import cells_of, parse_cells, stages
@@ -120,7 +120,9 @@ def test_a_replicate_of_a_target_s_own_people_is_refused_before_anything_runs(tm
     fakes.malf(tmp_path)
     text = (project_root() / "notebooks" / "profiles" / "tiny.yaml").read_text(encoding="utf-8")
     assert "simulated_anatomy" in text and "arms:" not in text
-    text = re.sub(r"recipe: simulated_anatomy", "recipe: malf", text)
+    # the fake set has three people
+    few = "recipe: malf, folds: 2, run_folds: [0], n_train: 1, n_validation: 0}"
+    text = re.sub(r"recipe: simulated_anatomy, .*", few, text)
     arm = "arms:\n  replicate_malf: {sources: [mri-segmentation], targets: [TARGET], data: {recipe: malf_source, images: 8}}\n"
     for target, code in (("stroke", 0), ("anatomy", 2)):
         (tmp_path / "mine.yaml").write_text(f"{text}\n{arm.replace('TARGET', target)}", encoding="utf-8")
@@ -136,7 +138,13 @@ def test_a_replicate_of_a_target_s_own_people_is_refused_before_anything_runs(tm
 # ------------------------------------------------------------------------------------------------ the profile `paper`
 
 
-def test_a_dry_run_of_paper_looks_for_every_set_and_mask_and_says_what_it_would_take(tmp_path: Path) -> None:
+def test_a_dry_run_of_paper_looks_for_every_set_and_mask_and_says_what_it_would_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # the fakes hold a few people each, and its encoder's weights come with an extra
+    monkeypatch.setattr(recipes, "refuse_too_few", lambda *of: None)
+    monkeypatch.setattr(study, "imagenet_file", lambda encoder: Path())
+
     def dry_run() -> tuple[int, str]:
         told = CliRunner().invoke(main, ["run", "--profile", "paper", "--data", str(tmp_path), "--dry-run"])
         return told.exit_code, told.output
