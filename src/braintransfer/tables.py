@@ -201,14 +201,14 @@ def _figures(interval: statistics.Interval) -> dict[str, float]:
     }  # fmt: skip
 
 
-DIFFERENCE_COLUMNS = ("target", "metric", "A", "B", "mean", "lower", "upper", "n", "seeds", "adjusted_p")
+DIFFERENCE_COLUMNS = ("target", "metric", "A", "B", "mean", "lower", "upper", "n", "seeds", "adjusted_p", "df")
 
 
 def difference_table(results: pd.DataFrame, reference: str = "mri-segmentation", arm: str = "main") -> pd.DataFrame:
     """Paired differences `reference` minus each other source on each target's headline metric.
 
     Columns: DIFFERENCE_COLUMNS. Only subjects and seeds that both sources have. adjusted_p: two-sided, Holm's correction over
-    the other sources of the target; NaN without an interval.
+    the other sources of the target; NaN without an interval. df: degrees of freedom of the interval.
     """
     rows = []
     for target in TARGETS:
@@ -223,7 +223,15 @@ def difference_table(results: pd.DataFrame, reference: str = "mri-segmentation",
         p_values = [min(2 * min(statistics.p_above(i, 0), statistics.p_below(i, 0)), 1.0) for i in found.values()]
         for (source, interval), p in zip(found.items(), statistics.holm(p_values), strict=True):
             rows.append(
-                {"target": target, "metric": metric, "A": reference, "B": source, **_figures(interval), "adjusted_p": p}
+                {
+                    "target": target,
+                    "metric": metric,
+                    "A": reference,
+                    "B": source,
+                    **_figures(interval),
+                    "adjusted_p": p,
+                    "df": interval.df,
+                }
             )
     return pd.DataFrame(rows, columns=list(DIFFERENCE_COLUMNS))
 
@@ -753,6 +761,11 @@ def for_reading(summary: pd.DataFrame, target: str) -> pd.DataFrame:
     return pd.DataFrame(list(rows.values())).fillna("–")
 
 
+def seeds_alike(differences: pd.DataFrame) -> int:
+    """Of how many of these differences (`difference_table`) the seeds' part came out as none, so that they count like people alone."""
+    return int((differences["df"] >= differences["n"] - 1).sum())
+
+
 def differences_for_reading(differences: pd.DataFrame, target: str, unlearned: Collection[str] = ()) -> pd.DataFrame:
     """Paired differences in words: estimate with interval and what can be said from it, also once corrected for their number.
 
@@ -813,14 +826,14 @@ def runs_table(
     """The differences of ASKED_FIRST on each target's headline metric in several runs, main arms only.
 
     results: results tables by the run's name. unlearned: by the run's name, encoders that did not learn their own task. Columns: run,
-    those of `difference_table` without the correction, and said: "" or why a difference cannot be judged.
+    those of `difference_table` without the correction and df, and said: "" or why a difference cannot be judged.
     """
     found = []
     for name, frame in results.items():
         every = pd.concat([difference_table(frame, a) for a in dict.fromkeys(a for a, _ in ASKED_FIRST)])
         for a, b in ASKED_FIRST:
             gone = [side for side in (a, b) if side in (unlearned or {}).get(name, ())]
-            asked = every[(every["A"] == a) & (every["B"] == b)].drop(columns="adjusted_p")
+            asked = every[(every["A"] == a) & (every["B"] == b)].drop(columns=["adjusted_p", "df"])
             found.append(asked.assign(run=name, said=unjudged(gone) if gone else ""))
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=["run", *DIFFERENCE_COLUMNS, "said"])
 

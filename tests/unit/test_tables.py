@@ -222,6 +222,19 @@ def test_a_difference_says_whether_it_holds_once_corrected_for_their_number(nois
     assert shown.loc["natural · segmentation", ["in words", "also after Holm"]].tolist() == ["higher", "no"]
 
 
+def test_differences_in_which_seeds_only_repeat_each_other_are_counted() -> None:
+    rng = np.random.default_rng(1)
+    people, rest = rng.normal(0, 1, (12, 1)), rng.normal(0, 0.3, (12, 3))
+    alike = people + rest - rest.mean(axis=0)  # every seed has the same mean
+    cells = {
+        ("mri-segmentation", "stroke"): np.zeros((12, 3)),
+        ("imagenet", "stroke"): alike,
+        ("scratch", "stroke"): alike + np.array([-0.5, 0.0, 0.5]),
+    }
+    table = tables.difference_table(made_up_results(cells))
+    assert tables.seeds_alike(table) == 1 and tables.seeds_alike(table[table["B"] == "imagenet"]) == 1
+
+
 def test_sensitivity_is_compared_at_one_number_of_false_positives() -> None:
     """A source that only marks more finds more at the fixed threshold, and no more at equal numbers."""
     marks = {"scratch": (40.0, 20.0, 10.0), "imagenet": (20.0, 10.0, 5.0), "mri-segmentation": (9.0, 8.0, 7.0)}

@@ -622,7 +622,8 @@ def answers(run: Run) -> list[str]:
 
 
 def what_to_notice(run: Run, target: str) -> str:
-    """Sentences on a target that only count: who ends above or below scratch, how many differ from MRI segmentation."""
+    """Sentences on a target that only count: who ends above or below scratch, how many differ from MRI segmentation, how many
+    intervals are narrow because seeds agree."""
     if run.results is None:
         return ""
     gone = unlearned(run)
@@ -673,4 +674,11 @@ def what_to_notice(run: Run, target: str) -> str:
                 f"Each interval stands alone here. Corrected for their number (Holm), {left if left else 'none'} of the differences of "
                 f"MRI segmentation from other pre-trained sources remain{'s' if left == 1 else ''}."
             )
+    ours = tables.difference_table(run.results[run.results["target"] == target])
+    drawn = pd.concat([own, ours[~ours["B"].isin({"scratch"} | gone)]]) if "mri-segmentation" not in gone else own
+    if alike := tables.seeds_alike(drawn):
+        said.append(
+            f"In {alike} of these {len(drawn)} differences the seeds happened to agree so well that their part counts as none; such an "
+            "interval may be too narrow ({doc}`/statistics`)."
+        )
     return " ".join(filter(None, said))
