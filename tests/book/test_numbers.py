@@ -254,13 +254,27 @@ def test_what_the_readme_says_of_the_books_own_run_is_still_true() -> None:
         "three times longer end above all of these that learned their own task, on MS lesions and anatomy, and below ImageNet on both "
         "kinds of" in said
     )
-    few = tables.read_table(compare / "pairs.csv").query("A_arm == 'labels_2'").set_index(["target", "A"])
+    pairs = tables.read_table(compare / "pairs.csv").set_index(["A_arm", "target", "A"])
+    few = pairs.loc["labels_2"]
     assert (few["lower"][list(study.DETECTED)] < 0).all() and (few["upper"][list(study.DETECTED)] > 0).all()
+    assert "With two it is not told apart on lesions" in said
     assert (few.loc["anatomy", "lower"] > 0).all()
-    gains = " and ".join(short(few.loc[("anatomy", s), "mean"], 3) for s in ("imagenet", "mri-segmentation"))
-    assert f"told apart from random weights on lesions; on anatomy both end above them, by {gains}" in said
     had = tables.read_table(compare / "sizes.csv").set_index("target")["people trained on"]
-    assert "two labelled people instead of {}, {} and {}".format(*had[list(study.HEADLINE)]) in said
+    gained = ("imagenet", "mri-segmentation")
+    gains = " and ".join(short(few.loc[("anatomy", s), "mean"], 3) for s in gained)
+    assert f"On anatomy both end above with two people instead of {had['anatomy']}, by {gains}" in said
+    some = {
+        (arm, t, s): pairs.loc[(arm, t, s)] for arm in ("labels_8", "labels_4") for t in study.DETECTED for s in gained
+    }
+    assert all((row["lower"] > 0) == (place[1:] != ("stroke", "mri-segmentation")) for place, row in some.items())
+    means = {place: short(row["mean"]) for place, row in some.items()}
+    eight, four = ([means[(arm, t, "imagenet")] for t in study.DETECTED] for arm in ("labels_8", "labels_4"))
+    assert "eight labelled people instead of {} and {} (".format(*had[list(study.DETECTED)]) in said
+    assert f"({eight[0]} on stroke lesions, {eight[1]} on MS lesions), and with four ({four[0]}, {four[1]})" in said
+    of_mri = [means[(arm, "ms", "mri-segmentation")] for arm in ("labels_8", "labels_4")]
+    assert (
+        f"on MS lesions with eight ({of_mri[0]}) and with four ({of_mri[1]}), and on stroke lesions with none" in said
+    )
     decoder = tables.read_table(compare / "arms.csv").query("arm == 'decoder_transfer'")
     assert set(decoder["target"]) == set(study.HEADLINE) and (decoder["difference_lower"] < 0).all()
     assert "decoder along with its encoder shows no gain on any target" in said
