@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Mapping
@@ -14,12 +16,17 @@ import papermill
 import psutil
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
+from traitlets.config import Config
 
 PATIENCE = 120.0
 """Seconds for which a kernel may be idle, by its own word and by its processor time, before its next cell counts as lost."""
 
 TRIES = 3
 """How often a notebook is begun before its kernels are given up."""
+
+
+LONGEST_DOOR = 80
+"""Characters of a folder's path for sockets in it; a system takes 104 to 108 for the whole."""
 
 
 class LostCell(RuntimeError):
@@ -88,13 +95,28 @@ class Engine(NBClientEngine):  # type: ignore[misc]
 
     @classmethod
     def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, **settings: Any) -> None:
-        Client(
-            nb_man,
-            kernel_name=kernel_name,
-            startup_timeout=settings.get("start_timeout", 60),
-            stdout_file=settings.get("stdout_file"),
-            shutdown_kernel="immediate",
-        ).execute()
+        with tempfile.TemporaryDirectory(prefix="kernel-") as folder:
+            Client(
+                nb_man,
+                kernel_name=kernel_name,
+                startup_timeout=settings.get("start_timeout", 60),
+                stdout_file=settings.get("stdout_file"),
+                shutdown_kernel="immediate",
+                config=_doors(Path(folder)),
+            ).execute()
+
+
+def _doors(folder: Path) -> Config:
+    """Where a kernel is spoken to: on files in `folder`, its own, where the system has such sockets.
+
+    Otherwise jupyter_client looks for free ports, lets them go, and hopes that the kernel still finds them free. Where two stages
+    begin at one time, one kernel may stand at the other's door: it dies, or waits for cells that go elsewhere.
+    """
+    config = Config()
+    if os.name == "posix" and len(str(folder)) < LONGEST_DOOR:
+        config.KernelManager.transport = "ipc"
+        config.KernelManager.connection_file = str(folder / "kernel.json")
+    return config
 
 
 papermill_engines.register("watched", Engine)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
 import nbformat
@@ -57,3 +59,19 @@ def test_a_cell_that_waits_for_something_is_let_wait(tmp_path: Path, monkeypatch
     monkeypatch.setattr(kernels, "PATIENCE", 2.0)
     monkeypatch.setattr(kernels, "TRIES", 1)
     kernels.execute(_notebook(tmp_path, "import time; time.sleep(9)"), tmp_path / "out.ipynb", {}, tmp_path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sockets that are files")
+def test_a_kernel_is_spoken_to_at_a_door_of_its_own_that_is_gone_afterwards(tmp_path: Path) -> None:
+    """Ports that are looked for beforehand may be another kernel's when it begins: the one dies, or waits for what goes elsewhere."""
+    look = """
+import json
+from IPython import get_ipython
+from pathlib import Path
+file = get_ipython().kernel.config["IPKernelApp"]["connection_file"]
+Path("door.json").write_text(Path(file).read_text())
+"""
+    kernels.execute(_notebook(tmp_path, look), tmp_path / "out.ipynb", {}, tmp_path)
+    door = json.loads((tmp_path / "door.json").read_text(encoding="utf-8"))
+    assert door["transport"] == "ipc" and Path(door["ip"]).is_absolute() and not Path(door["ip"]).parent.exists()
+    assert not list(tmp_path.glob("kernel*"))
