@@ -16,7 +16,6 @@ import papermill
 import psutil
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
-from traitlets.config import Config
 
 PATIENCE = 120.0
 """Seconds for which a kernel may be idle, by its own word and by its processor time, before its next cell counts as lost."""
@@ -40,8 +39,23 @@ class Client(PapermillNotebookClient):  # type: ignore[misc]
     its children compute, nothing can come any more. A cell that waits for something, a download say, has been begun, and may wait.
     """
 
+    doors: Path | None = None
+    """A folder of this kernel's own, for the sockets on which it is spoken to."""
+
     _idle_since: float | None = None
     lost = False
+
+    def create_kernel_manager(self) -> Any:
+        """Let the kernel listen on files, where the system has such sockets.
+
+        Otherwise jupyter_client looks for free ports, lets them go, and hopes that the kernel still finds them free. Where two
+        stages begin at one time, one kernel may stand at the other's door: it dies, or waits for cells that go elsewhere.
+        """
+        manager = super().create_kernel_manager()
+        if os.name == "posix" and self.doors is not None and len(str(self.doors)) < LONGEST_DOOR:
+            manager.transport = "ipc"
+            manager.connection_file = str(self.doors / "kernel.json")
+        return manager
 
     def process_message(self, msg: dict[str, Any], *rest: Any, **more: Any) -> Any:
         if msg["msg_type"] == "status":
@@ -96,27 +110,15 @@ class Engine(NBClientEngine):  # type: ignore[misc]
     @classmethod
     def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, **settings: Any) -> None:
         with tempfile.TemporaryDirectory(prefix="kernel-") as folder:
-            Client(
+            client = Client(
                 nb_man,
                 kernel_name=kernel_name,
                 startup_timeout=settings.get("start_timeout", 60),
                 stdout_file=settings.get("stdout_file"),
                 shutdown_kernel="immediate",
-                config=_doors(Path(folder)),
-            ).execute()
-
-
-def _doors(folder: Path) -> Config:
-    """Where a kernel is spoken to: on files in `folder`, its own, where the system has such sockets.
-
-    Otherwise jupyter_client looks for free ports, lets them go, and hopes that the kernel still finds them free. Where two stages
-    begin at one time, one kernel may stand at the other's door: it dies, or waits for cells that go elsewhere.
-    """
-    config = Config()
-    if os.name == "posix" and len(str(folder)) < LONGEST_DOOR:
-        config.KernelManager.transport = "ipc"
-        config.KernelManager.connection_file = str(folder / "kernel.json")
-    return config
+            )
+            client.doors = Path(folder)
+            client.execute()
 
 
 papermill_engines.register("watched", Engine)
