@@ -789,8 +789,8 @@ def differences_for_reading(differences: pd.DataFrame, target: str, unlearned: C
     return pd.DataFrame(rows)
 
 
-def sensitivity_at_equal_false_positives(froc: pd.DataFrame, target: str) -> tuple[float, pd.DataFrame]:
-    """The median of the sources' false positives a scan at threshold .5, and each source's sensitivity there.
+def sensitivity_at_equal_false_positives(froc: pd.DataFrame, target: str) -> pd.DataFrame:
+    """Each source's sensitivity at the median of the sources' false positives a scan at threshold .5.
 
     froc: columns target, source, threshold, sensitivity, fp_per_scan. Read off the curve, straight between its thresholds; NaN where
     a source's curve does not reach so few or so many. The fixed threshold compares sources at different numbers of false
@@ -813,7 +813,7 @@ def sensitivity_at_equal_false_positives(froc: pd.DataFrame, target: str) -> tup
                 f"sensitivity at {number(common, 1)} false positives a scan": number(float(there)),
             }
         )
-    return common, pd.DataFrame(rows)
+    return pd.DataFrame(rows)
 
 
 #: What the book asks first of any run: each a difference between two starts.

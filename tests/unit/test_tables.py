@@ -245,8 +245,8 @@ def test_sensitivity_is_compared_at_one_number_of_false_positives() -> None:
             for t, fp, found in zip((0.3, 0.5, 0.7), fps, (fps[0] / 100, fps[1] / 100, fps[2] / 100), strict=True)
         ]
     ).astype(str)
-    common, table = tables.sensitivity_at_equal_false_positives(froc, "ms")
-    assert common == 10
+    table = tables.sensitivity_at_equal_false_positives(froc, "ms")
+    assert table.columns[-1] == "sensitivity at 10.0 false positives a scan"
     assert table["sensitivity at threshold .5"].tolist() == ["0.20", "0.10", "0.08"]
     assert table["sensitivity at 10.0 false positives a scan"].tolist() == ["0.10", "0.10", "–"]
 

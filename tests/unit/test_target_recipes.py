@@ -436,7 +436,9 @@ def test_a_target_wants_its_own_number_of_classes(tmp_path: Path) -> None:
     recipe = mine(tmp_path, "labels: {1: 1, 2: 2, 3: 3}\n")
     refused(lambda: recipe.must_mark("stroke", 1), "make 3 classes, and stroke has 1", "{1: 1, 2: 1, 3: 1}")
     refused(lambda: recipe.must_mark("ms", 1), "not ms")
-    mine(tmp_path, "labels: {1: 1, 2: 1}\n").must_mark("stroke", 1)
+    one = mine(tmp_path, "labels: {1: 1, 2: 1}\n")
+    one.must_mark("stroke", 1)
+    refused(lambda: one.must_mark("stroke", 3), "make 1 classes", "name a value of the file for each")
 
 
 def test_people_that_are_too_few_are_counted_before_anything_is_trained(tmp_path: Path) -> None:

@@ -212,7 +212,7 @@ class PageMaker:
             headline=HEADLINE,
             detected=DETECTED,
             secondary_metrics=tables.SECONDARY_METRICS,
-            matched_frame=lambda froc, target: tables.sensitivity_at_equal_false_positives(froc, target)[1],
+            matched_frame=tables.sensitivity_at_equal_false_positives,
             targets=TARGETS,
             sources=SOURCES,
             drawing=self.drawing,

@@ -161,17 +161,13 @@ def drawn_from(run: Run) -> str:
     found = dict(manifests_of(run.folder))
     said = []
     for target in run.present:
-        data, pools, n_train = found.get(f"data/{target}", {}), set(), 0
-        settings = data.get("parameters", {})
-        for folder, manifest in found.items():
-            if (
-                folder.startswith(f"targets/main/{target}/")
-                and "test_people" in manifest
-                and not settings.get("n_test", 1)
-            ):
-                pools.add(int(data["facts"]["people"]) - len(manifest["test_people"]) - int(settings["n_validation"]))
-                n_train = int(manifest["n_train"])
-        if pools:
+        data = found.get(f"data/{target}", {})
+        if data.get("parameters", {}).get("n_test", 1):  # then a fold's people are more than those tested
+            continue
+        trained = [m for f, m in found.items() if f.startswith(f"targets/main/{target}/") and "test_people" in m]
+        rest = int(data["facts"]["people"]) - int(data["parameters"]["n_validation"])
+        if pools := {rest - len(m["test_people"]) for m in trained}:
+            n_train = int(trained[0]["n_train"])
             said.append(f"{n_train} of {' or '.join(map(str, sorted(pools)))} for {tables.TARGET_WORDS[target]}")
     return f" from those that the fold has: {', '.join(said)}" if said else ""
 

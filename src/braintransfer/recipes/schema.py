@@ -312,9 +312,10 @@ class Recipe(_Part):
         self.must_fill(target)
         if self.labels and self.target_classes != classes:
             joined = ", ".join(f"{value}: {min(label, classes)}" for value, label in sorted(self.labels.items()))
+            mend = f"to join them write {{{joined}}}, or map what does not count to 0"
             raise BadInput(
                 f"recipe {self.name}: `labels` make {self.target_classes} classes, and {target} has {classes}; "
-                f"to join them write {{{joined}}}, or map what does not count to 0"
+                f"{mend if self.target_classes > classes else 'name a value of the file for each'}"
             )
 
     @property
