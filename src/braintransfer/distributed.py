@@ -5,7 +5,6 @@ from __future__ import annotations
 import copyreg
 import dataclasses
 import os
-import socket
 import sys
 import tempfile
 import time
@@ -158,25 +157,24 @@ def launch(size: int, work: Callable[[Team], None], *, device: str = "cpu", thre
         )
     # a store's arrays stay on disk: what goes to the other process is where they lie
     copyreg.pickle(Store, lambda store: (open_store, (store.path,)))  # type: ignore[arg-type]
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    # they meet at a file, not at a port: one that is looked for and let go may be another training's a moment later
+    meeting = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+    what = (size, (Path(meeting.name) / "meeting").as_uri(), device, threads, cloudpickle.dumps(work))
     try:
         # fresh processes, not forks: a GPU that is in use and a thread that waits survive no fork
-        torch.multiprocessing.start_processes(
-            _begin, (size, port, device, threads, cloudpickle.dumps(work)), nprocs=size, start_method="spawn"
-        )
+        torch.multiprocessing.start_processes(_begin, what, nprocs=size, start_method="spawn")
     except torch.multiprocessing.ProcessRaisedException as error:
         last = str(error).strip().splitlines()[-1]
         name, _, message = last.partition(": ")
         if name.endswith("BadInput"):
             raise BadInput(message) from None
         raise
+    finally:
+        meeting.cleanup()
 
 
-def _begin(rank: int, size: int, port: int, device: str, threads: int, work: bytes) -> None:
+def _begin(rank: int, size: int, meeting: str, device: str, threads: int, work: bytes) -> None:
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_WORLD_SIZE": str(size)}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     if sys.platform == "linux":
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # all on this machine, whatever its name resolves to
     import cloudpickle
@@ -184,6 +182,9 @@ def _begin(rank: int, size: int, port: int, device: str, threads: int, work: byt
 
     # BatchNorm's statistics are equal in all processes as it is
     options = DistributedDataParallelKwargs(broadcast_buffers=False)
+    # accelerate would meet at a port; it takes the group that is there
+    backend = "nccl" if device == "cuda" else "gloo"
+    torch_distributed.init_process_group(backend, init_method=meeting, rank=rank, world_size=size)
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no", kwargs_handlers=[options])
     torch.set_num_threads(threads)
     keep_memory()
@@ -207,9 +208,12 @@ def fit(size: int, *what: Any, checkpoint: Path | None, report: Callable[[str], 
                 if team.rank == 0:
                     print(line, flush=True)
 
-            training.fit(*what, checkpoint=path, report=say, team=team, **options)
+            found = training.fit(*what, checkpoint=path, report=say, team=team, **options)
+            if team.rank == 0:
+                (Path(folder) / "earlier").write_text(str(found.earlier), encoding="ascii")
 
         launch(size, work, device=machine.device, threads=machine.threads)
         history = training.fit(*what, checkpoint=path, report=lambda line: None, team=Team(), **options)
+        earlier = float((Path(folder) / "earlier").read_text(encoding="ascii"))
     report(f"  {size} devices, {schedule.batch // size} pictures of each batch on each")
-    return dataclasses.replace(history, seconds=time.perf_counter() - start)
+    return dataclasses.replace(history, seconds=earlier + time.perf_counter() - start, earlier=earlier)

@@ -29,6 +29,7 @@ from braintransfer.provenance import (
     read_manifest,
     sha256_file,
     stage_key,
+    start_anew,
     write_manifest,
     write_table,
 )
@@ -125,13 +126,15 @@ def _row(
         report(f"fold {fold} seed {seed}: already done")
         return _read_row(folder, fold, seed)
     report(f"fold {fold} seed {seed}")
-    folder.mkdir(parents=True, exist_ok=True)
+    start_anew(folder)
     start = time.perf_counter()
     n_classes = len(study.CLASSES[settings.target])
     if settings.arm == "tuned_rate":
         settings = _with_rate(settings, _tuned_rate(settings, store, machine, fold, report))
     network = build_unet(settings.encoder, n_classes + 1, seed)
-    loaded, history, common = train(network, settings, weights, store, machine, fold, seed, report, folder / CHECKPOINT)
+    loaded, history, common = train(
+        network, settings, weights, store, machine, fold, seed, report, folder / CHECKPOINT, key
+    )
     trained = time.perf_counter()
     with store.final_scoring():
         tested = score_people(network, settings.target, store, store.subjects("test", fold), machine)
@@ -153,7 +156,7 @@ def _row(
     write_manifest(
         folder, stage="finetune", key=key, parameters=parameters, code=code, inputs=inputs,
         weights=loaded.as_dict(), common=common, device=machine.device, precision=machine.precision, threads=machine.threads,
-        seconds=round(time.perf_counter() - start, 1), seconds_training=round(history.seconds, 1),
+        seconds=round(history.earlier + time.perf_counter() - start, 1), seconds_training=round(history.seconds, 1),
         seconds_predicting=round(predicting, 1), seconds_measuring=round(time.perf_counter() - trained - predicting, 1),
         samples=history.samples,
         n_train=len(store.training_subset(fold, seed, settings.n_train)), test_people=store.subjects("test", fold),
@@ -164,11 +167,11 @@ def _row(
 
 def train(
     network: torch.nn.Module, settings: FinetuneSettings, weights: Path | None, store: Store, machine: Machine, fold: int,
-    seed: int, report: Callable[[str], None], checkpoint: Path | None = None,
+    seed: int, report: Callable[[str], None], checkpoint: Path | None = None, belongs_to: str = "",
 ) -> tuple[LoadReport, History, dict[str, Any]]:  # fmt: skip
     """Fine-tune `network` in place on the training people of `fold`: what was loaded, what happened, and what is common to sources.
 
-    weights: the encoder's file, None for the two controls. checkpoint: as in `training.fit`. BadInput without a training slice.
+    weights: the encoder's file, None for the two controls. checkpoint, belongs_to: as in `training.fit`. BadInput without a training slice.
     """
     people = store.training_subset(fold, seed, settings.n_train)
     rows = store.rows(people, fold=fold)
@@ -194,7 +197,7 @@ def train(
     common["start"] = digest(network, encoder=True)
     history = fit(
         network, read, order, segmentation_batch, segmentation_loss, schedule=schedule, machine=machine, seed=views,
-        report=report, checkpoint=checkpoint,
+        report=report, checkpoint=checkpoint, belongs_to=belongs_to,
     )  # fmt: skip
     return loaded, history, common
 

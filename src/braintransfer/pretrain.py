@@ -28,6 +28,7 @@ from braintransfer.provenance import (
     project_root,
     read_manifest,
     stage_key,
+    start_anew,
     write_manifest,
     write_table,
 )
@@ -136,7 +137,7 @@ def _row(
         report(f"seed {seed}: already done")
         return _read_row(folder, seed)
     report(f"seed {seed}")
-    folder.mkdir(parents=True, exist_ok=True)
+    start_anew(folder)
     start = time.perf_counter()
     labels = store.slices["label"].map({n: i for i, n in enumerate(class_names(store))}).to_numpy()
     # what is learned; for the gates and the notebook it stays the self-supervised task
@@ -165,7 +166,7 @@ def _row(
     common["store"] = store.digest
     history = training.fit(
         network, read, order, training.BATCHES[goal], training.LOSSES[goal],
-        schedule=schedule, machine=machine, seed=views, report=report, checkpoint=folder / CHECKPOINT,
+        schedule=schedule, machine=machine, seed=views, report=report, checkpoint=folder / CHECKPOINT, belongs_to=key,
     )  # fmt: skip
     held_out = store.rows(store.subjects("validation"))
     learned = training.held_out_performance(
@@ -185,7 +186,8 @@ def _row(
     _save_pictures(folder / "examples.npz", goal, network, pictures, held_out, labels, machine)
     write_manifest(
         folder, stage=name, key=key, parameters=parameters, code=code, inputs=inputs, device=machine.device,
-        precision=machine.precision, threads=machine.threads, seconds=round(time.perf_counter() - start, 1),
+        precision=machine.precision, threads=machine.threads,
+        seconds=round(history.earlier + time.perf_counter() - start, 1),
         seconds_training=round(history.seconds, 1), samples=history.samples, n_images=n_images, learned=learned,
         common=common,
     )  # fmt: skip

@@ -347,6 +347,31 @@ def peak_memory_mb() -> float:
         return psutil.Process().memory_info().peak_wset / 2**20
 
 
+def _outputs_of(folder: Path) -> list[Path]:
+    """Every file below a stage's folder that is an output of it: none of a deeper stage, no notebook, no log."""
+    deeper = {m.parent for m in folder.rglob(MANIFEST) if m.parent != folder}
+    return [
+        p
+        for p in sorted(folder.rglob("*"))
+        if p.is_file()
+        and p.name not in _NOT_OUTPUT
+        and p.suffix not in (".ipynb", ".part", ".log")
+        and not any(d in p.parents for d in deeper)
+    ]
+
+
+def start_anew(folder: Path) -> None:
+    """Make a stage's folder ready for its work: what an earlier version of it left goes, its manifest first.
+
+    Otherwise a file that this version does not write would stand among its outputs. A checkpoint stays (it says itself which
+    training it belongs to), and so do notebook and logs.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MANIFEST).unlink(missing_ok=True)
+    for path in _outputs_of(folder):
+        path.unlink()
+
+
 def write_manifest(
     folder: Path,
     *,
@@ -364,15 +389,7 @@ def write_manifest(
     facts: whatever else a reader may ask for (device, precision, seconds, samples, weights, ...), JSON-able.
     """
     if outputs is None:
-        deeper = {m.parent for m in folder.rglob(MANIFEST) if m.parent != folder}
-        outputs = [
-            p.relative_to(folder).as_posix()
-            for p in sorted(folder.rglob("*"))
-            if p.is_file()
-            and p.name not in _NOT_OUTPUT
-            and p.suffix not in (".ipynb", ".part", ".log")
-            and not any(d in p.parents for d in deeper)
-        ]
+        outputs = [p.relative_to(folder).as_posix() for p in _outputs_of(folder)]
     manifest = {
         "status": "done",
         "stage": stage,

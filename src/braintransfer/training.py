@@ -85,13 +85,17 @@ class Schedule:
 
 @dataclass(frozen=True)
 class History:
-    """What happened in a training. losses, learning_rates: one a step. samples: pictures shown, repeats counted."""
+    """What happened in a training. losses, learning_rates: one a step. samples: pictures shown, repeats counted.
+
+    seconds: of all its steps, also of those before it was stopped and taken up again; earlier: of these alone.
+    """
 
     losses: tuple[float, ...]
     learning_rates: tuple[float, ...]
     seconds: float
     samples: int
     peak_memory_mb: float
+    earlier: float = 0
 
     def to_frame(self) -> pd.DataFrame:
         """Columns step (from 1), loss, learning_rate: nothing of time or machine in it."""
@@ -284,6 +288,7 @@ class _State:
     adam: torch.optim.AdamW
     generator: torch.Generator
     step: int = 0
+    seconds: float = 0
     losses: list[Tensor] = field(default_factory=list)
 
 
@@ -299,6 +304,7 @@ def fit(
     seed: int,
     report: Callable[[str], None] = print,
     checkpoint: Path | None = None,
+    belongs_to: str = "",
     team: distributed.Team | None = None,
 ) -> History:
     """Train `network` in place for the whole schedule; weights and BatchNorm statistics are what the last step leaves.
@@ -306,7 +312,8 @@ def fit(
     read: rows -> arrays of a store (images, masks[, labels]). order: (steps, batch) rows (`batch_order`). seed: of the
     views (`study.stream_seed(seed, "augmentation")`). AdamW; gradients are clipped to norm 12; one line every eighth.
     checkpoint: a file that holds the state of this training every CHECKPOINT_SECONDS and at its end, so that the same call goes on
-    where it was stopped; the caller deletes it when what follows is done.
+    where it was stopped; the caller deletes it when what follows is done. belongs_to: the key of the stage that trains
+    (`provenance.stage_key`): with other code, pictures or parameters the file is not taken up.
     On a GPU the rows are brought there once (`resident`), where they fill no more than RESIDENT of what is free.
     team: the processes that share this training, given to each of them; without, it is spread over as many devices as are
     asked for (`distributed.asked`), usually one.
@@ -318,7 +325,7 @@ def fit(
     if team is None and (devices := distributed.asked()) > 1:
         return distributed.fit(
             devices, network, read, order, make_batch, loss,
-            schedule=schedule, machine=machine, seed=seed, report=report, checkpoint=checkpoint,
+            schedule=schedule, machine=machine, seed=seed, report=report, checkpoint=checkpoint, belongs_to=belongs_to,
         )  # fmt: skip
     network = machine.place(network).train()
     state = _State(
@@ -330,13 +337,13 @@ def fit(
     every = max(1, math.ceil(schedule.steps / REPORTS))
     key = ""
     if checkpoint is not None:
-        key = _key(state, order, schedule, machine, seed)
+        key = _key(state, order, schedule, machine, seed, belongs_to)
         if _take_up(state, checkpoint, key):
             report(f"  goes on after step {state.step} of {schedule.steps}")
     if team is not None:
         state.forward = team.over(network)
     writes, pause = checkpoint is not None and (team is None or team.rank == 0), _checkpoint_seconds()
-    begun, start, saved = state.step, time.perf_counter(), time.perf_counter()
+    begun, earlier, start, saved = state.step, state.seconds, time.perf_counter(), time.perf_counter()
     take = resident(read, order, machine.device) if _fits(read, order, machine) else lambda step: read(order[step])
     while state.step < schedule.steps:
         batch = make_batch(take(state.step), state.generator, schedule, machine)
@@ -345,6 +352,7 @@ def fit(
             # the only place that waits for a GPU
             _check_finite(state, every, schedule)
             report(_progress(state, every, schedule, time.perf_counter() - start, begun))
+        state.seconds = earlier + time.perf_counter() - start
         if checkpoint is not None and writes and time.perf_counter() - saved >= pause:
             _put_down(state, checkpoint, key)
             saved = time.perf_counter()
@@ -352,7 +360,7 @@ def fit(
         _put_down(state, checkpoint, key)
     rates = tuple(schedule.rate(step) for step in range(schedule.steps))
     losses = tuple(torch.stack(state.losses).tolist())
-    return History(losses, rates, time.perf_counter() - start, order.size, peak_memory_mb())
+    return History(losses, rates, state.seconds, order.size, peak_memory_mb(), earlier)
 
 
 def _checkpoint_seconds() -> float:
@@ -363,13 +371,13 @@ def _checkpoint_seconds() -> float:
         raise BadInput(f"BRAINTRANSFER_CHECKPOINT_SECONDS = {value!r}: must be a number of seconds") from None
 
 
-def _key(state: _State, order: np.ndarray, schedule: Schedule, machine: Machine, seed: int) -> str:
-    """What a checkpoint must belong to: the first weights, the order of all batches, schedule, views and machine."""
+def _key(state: _State, order: np.ndarray, schedule: Schedule, machine: Machine, seed: int, stage: str) -> str:
+    """What a checkpoint must belong to: the stage, the first weights, the order of all batches, schedule, views and machine."""
     total = hashlib.sha256(np.ascontiguousarray(order).tobytes())
     for name, value in state.network.state_dict().items():
         total.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
     frozen = [name for name, value in state.network.named_parameters() if not value.requires_grad]
-    total.update(repr((schedule, machine, seed, frozen)).encode())
+    total.update(repr((stage, schedule, machine, seed, frozen)).encode())
     return total.hexdigest()
 
 
@@ -380,7 +388,9 @@ def _put_down(state: _State, path: Path, key: str) -> None:
         tensors |= {f"adam.{number}.{name}": value for name, value in moments.items()}
     tensors["generator"] = state.generator.get_state()
     tensors["losses"] = torch.stack(state.losses)
-    atomic_write_bytes(path, weight_file(tensors, {"key": key, "step": str(state.step)}))
+    atomic_write_bytes(
+        path, weight_file(tensors, {"key": key, "step": str(state.step), "seconds": f"{state.seconds:.3f}"})
+    )
 
 
 def _take_up(state: _State, path: Path, key: str) -> bool:
@@ -405,7 +415,7 @@ def _take_up(state: _State, path: Path, key: str) -> bool:
     state.adam.load_state_dict({**state.adam.state_dict(), "state": moments})
     state.generator.set_state(held["generator"])
     state.losses = list(held["losses"].to(next(state.network.parameters()).device).unbind())
-    state.step = int(header["step"])
+    state.step, state.seconds = int(header["step"]), float(header["seconds"])
     return True
 
 

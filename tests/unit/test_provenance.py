@@ -47,6 +47,22 @@ def test_a_stage_is_done_only_with_its_own_key_and_whole_outputs(tmp_path: Path)
     assert not is_done(folder, "k")
 
 
+def test_a_stage_that_begins_anew_leaves_nothing_of_its_earlier_version(tmp_path: Path) -> None:
+    def done(folder: Path, *names: str) -> None:
+        for name in names:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text("x", encoding="utf-8")
+        provenance.write_manifest(folder, stage="prepare", key="k", parameters={}, code="c", inputs={})
+
+    done(tmp_path / "seed-0", "scores.csv")
+    others = ("training.safetensors", "prepare.ipynb", "stage.log")
+    done(tmp_path, "references/a_mask.nii.gz", "showcase.csv", *others)
+    provenance.start_anew(tmp_path)
+    assert not (tmp_path / "manifest.json").exists()
+    left = sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file())
+    assert left == sorted((*others, "seed-0/manifest.json", "seed-0/scores.csv")), "a deeper stage and its files stay"
+
+
 def test_a_half_written_manifest_is_none(tmp_path: Path) -> None:
     folder = finished(tmp_path / "s")
     text = (folder / "manifest.json").read_text(encoding="utf-8")

@@ -75,14 +75,15 @@ class Tiny(nn.Module):
 
 
 def train(
-    network, slices, *, seed=0, schedule=None, report=lambda line: None, make_batch=segmentation_batch, checkpoint=None
-):
+    network, slices, *, seed=0, schedule=None, report=lambda line: None, make_batch=segmentation_batch, checkpoint=None,
+    belongs_to="",
+):  # fmt: skip
     schedule = schedule or Schedule(4, 4, crop=32)
     order = batch_order(slices[1].any((1, 2)), schedule.steps, schedule.batch, study.stream(seed, "order"))
     return fit(
         network, lambda rows: (slices[0][rows], slices[1][rows]), order, make_batch, segmentation_loss,
         schedule=schedule, machine=MACHINE, seed=study.stream_seed(seed, "augmentation"), report=report,
-        checkpoint=checkpoint,
+        checkpoint=checkpoint, belongs_to=belongs_to,
     )  # fmt: skip
 
 
@@ -325,6 +326,7 @@ def test_a_training_that_is_stopped_goes_on_and_ends_in_the_same_bytes(slices, t
     assert said[0] == f"  goes on after step {after} of 6"
     assert values(again) == values(straight)
     assert went_on.losses == history.losses
+    assert 0 < went_on.earlier < went_on.seconds, "its time counts from its first step, as its pictures do"
     # at the end it is written down as well, so that a kill while scoring costs no training
     whole = build_unet(ENCODER, 2, 0)
     train(whole, slices, schedule=schedule, make_batch=stopped_after(0), checkpoint=path)
@@ -343,6 +345,18 @@ def test_a_checkpoint_of_another_training_or_a_torn_one_is_not_taken_up(slices, 
     again = build_unet(ENCODER, 2, 0)
     train(again, slices, schedule=schedule, checkpoint=path)
     assert values(again) == values(straight)
+
+
+def test_a_checkpoint_is_not_taken_up_after_an_edit_of_code_or_pictures(slices, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    path, said = tmp_path / "training.safetensors", []
+    with pytest.raises(Stopped):
+        train(Tiny(), slices, make_batch=stopped_after(2), checkpoint=path, belongs_to="as it was")
+    inverted, straight, mine = (255 - slices[0], slices[1]), Tiny(), Tiny()
+    train(straight, inverted)
+    train(mine, inverted, checkpoint=path, belongs_to="with other pictures", report=said.append)
+    assert not any("goes on" in line for line in said)
+    assert values(mine) == values(straight)
 
 
 def test_rows_that_lie_on_the_device_give_the_same_training(slices, tmp_path, monkeypatch):
