@@ -17,6 +17,7 @@ import pandas as pd
 from braintransfer.errors import BadInput
 from braintransfer.near_duplicates import CHUNK, COARSE, DISGUISES, LIMIT, Pictures, fingerprints, search
 from braintransfer.provenance import (
+    MANIFEST,
     atomic_write_bytes,
     code_hash,
     only_writer,
@@ -27,7 +28,7 @@ from braintransfer.provenance import (
     write_table,
 )
 from braintransfer.settings import AuditSettings
-from braintransfer.store import Store, open_store
+from braintransfer.store import Store, may_be_shown, open_store
 
 COLUMNS = ["kind", "A", "part A", "B", "part B", "compared", "found", "nearest", "names", "verdict", "why"]
 #: A pixel above LIT (of 255) shows something. Slices with less than SMALL of what the fullest slice of their set shows are
@@ -227,7 +228,7 @@ def _near(c: _Comparison) -> tuple[int, int, Pair | None]:
         return 0, 0, None
     images = tuple(s.pictures(np.array([row]))[0] for s, row in zip((c.a, c.b), best[1:], strict=True))
     names = c.a.named(best[1]), c.b.named(best[2])
-    publish = all(s.store.facts.get("publish") in ("pictures", "volumes") for s in (c.a, c.b))
+    publish = all(may_be_shown(s.store.facts) for s in (c.a, c.b))
     sides = f"{c.a.name}, {c.part_a}", f"{c.b.name}, {c.part_b}"
     return compared, len(found), Pair(sides, names, best[0], images, publish)
 
@@ -310,6 +311,9 @@ def audit(settings: AuditSettings, report: Callable[[str], None] = print) -> Aud
                               "names": "; ".join(names[:3]), "verdict": verdict, "why": why})  # fmt: skip
     leaks = pd.DataFrame(table, columns=COLUMNS)
     with only_writer(settings.folder):
+        (settings.folder / MANIFEST).unlink(
+            missing_ok=True
+        )  # should this one find a leak, no earlier one may speak for it
         write_table(settings.folder / "leaks.csv", leaks)
         write_table(settings.folder / "planted.csv", known := planted(sets))
         _save_pairs(settings.folder / "pairs.npz", pairs)

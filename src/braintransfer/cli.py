@@ -40,7 +40,15 @@ from braintransfer.provenance import (
     sealed,
     sha256_file,
 )
-from braintransfer.settings import PROOFS, Profile, profile_names, read_parameters, read_profile
+from braintransfer.settings import (
+    PROOFS,
+    RUN_PROFILE,
+    Profile,
+    profile_file,
+    profile_names,
+    read_parameters,
+    read_profile,
+)
 from braintransfer.untrusted import read_yaml
 
 ERROR_FILE = "error.txt"
@@ -60,6 +68,8 @@ class Door(click.Group):
         except BadInput as error:
             click.echo(f"error: {error}", err=True)
             ctx.exit(2)
+        except BrokenPipeError:
+            raise  # who read along has seen enough (`| head`); click ends quietly
         except OSError as error:
             what = str(error.filename or "the run")
             said = f"no space left for {what}; free some" if error.errno == errno.ENOSPC else ""
@@ -147,6 +157,7 @@ def run(
     if shutil.disk_usage(folder).free < 2 * 2**30:
         raise BadInput(f"less than 2 GB free at {folder}; free some space or put `runs` on another disk, then repeat")
     with _only_run(folder):
+        atomic_write_text(folder / RUN_PROFILE, profile_file(profile).read_text(encoding="utf-8"))
         _say_what_is_left(chosen, folder, every, jobs, dry_run)
         if not slurm:  # there, the first stage measures the node that it is given
             _measure(folder, chosen.encoder, jobs)
@@ -273,7 +284,7 @@ def _measure(folder: Path, encoder: str, jobs: int) -> None:
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise BadInput(
-            f"measuring the machine failed: {done.stderr.strip().splitlines()[-1:] or 'no message'}; try `braintransfer doctor`"
+            f"measuring the machine failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}; try `braintransfer doctor`"
         )
     click.echo(f"  {(folder / 'machine.json').read_text(encoding='utf-8').strip()}" if done.stdout else "")
 

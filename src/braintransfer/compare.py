@@ -20,6 +20,7 @@ from braintransfer.provenance import (
     MANIFEST,
     atomic_write_json,
     code_hash,
+    content_digest,
     digest,
     in_project,
     is_done,
@@ -31,7 +32,7 @@ from braintransfer.provenance import (
     write_manifest,
     write_table,
 )
-from braintransfer.settings import CompareSettings, read_profile
+from braintransfer.settings import CompareSettings, profile_of
 from braintransfer.statistics import paired_difference, pooled_values
 from braintransfer.store import open_store
 
@@ -287,6 +288,11 @@ def compare(settings: CompareSettings, report: Callable[[str], None] = print) ->
     checked = read_manifest(settings.inputs / "audit")
     if checked is None:
         raise BadInput(f"the leak audit of {settings.inputs} is not finished; run it first (braintransfer run)")
+    for name, digest_then in checked["inputs"].items():
+        if read_manifest(settings.inputs / name) and content_digest(settings.inputs / name) != digest_then:
+            raise BadInput(
+                f"{settings.inputs / name} was prepared again after the leak audit; repeat the audit (braintransfer run)"
+            )
     inputs["audit"] = checked["key"]
     targets = list(dict.fromkeys(t for t, _, _ in cells))
     unlearnable = null_checks(settings, targets)
@@ -427,7 +433,8 @@ def _pooled(results: pd.DataFrame, simple: pd.DataFrame, lesions: dict[str, dict
             wide = part.pivot_table(index="subject", columns=["metric", "seed"], values="value", dropna=False)
             reference = truth.reindex([(target, subject, name) for subject in wide.index]).to_numpy()[:, None]
             both = 2 * reference + wide["volume_error_ml"]
-            shared = wide["dice"] * both / 2
+            # a person without this class shares nothing, and what was marked there counts; there Dice is not defined
+            shared = (wide["dice"] * both / 2).mask(np.broadcast_to(reference == 0, both.shape), 0 * both)
             for metric, top, bottom in (("dice", 2 * shared, both), ("iou", shared, both - shared)):
                 made.setdefault(metric, []).append(pd.DataFrame(pooled_values(top, bottom), top.index, top.columns))
         if target in lesions:
@@ -498,7 +505,7 @@ def _facts(settings: CompareSettings, cells: list[Cell]) -> dict[str, Any]:
     set there is no verdict); simulated: all targets are.
     """
     try:
-        profile = read_profile(settings.profile)
+        profile = profile_of(settings.inputs, settings.profile)
         title, note = profile.title, profile.size_note
     except BadInput:
         title, note = settings.profile, "Run by hand."

@@ -13,7 +13,7 @@ from braintransfer import study
 from braintransfer.errors import BadInput
 from braintransfer.plan import Stage, cells_of, stages
 from braintransfer.provenance import MANIFEST, read_manifest
-from braintransfer.settings import Profile, read_profile
+from braintransfer.settings import Profile, profile_of, read_profile
 
 #: Views of 64 px that a thread of a processor trains on in a second, until the machine has been measured.
 ASSUMED_RATE = 60.0
@@ -110,7 +110,7 @@ def minutes_to_ask(profile: Profile, every: Sequence[Stage], rate: float = ASSUM
 def planned(run: Path) -> dict[str, float]:
     """Seconds that the profile of a finished run would be given beforehand, by folder; empty where that profile is not here."""
     try:
-        profile = read_profile(str(json.loads((run / "run.json").read_text(encoding="utf-8"))["profile"]))
+        profile = profile_of(run, str(json.loads((run / "run.json").read_text(encoding="utf-8"))["profile"]))
     except (OSError, ValueError, KeyError, TypeError, BadInput):
         return {}
     every = stages(profile, run.as_posix(), "", cells_of(profile))

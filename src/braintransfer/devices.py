@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import itertools
 import os
 import random
@@ -17,6 +16,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from braintransfer.errors import BadInput
+from braintransfer.provenance import user_name
 
 
 def found() -> list[str]:
@@ -45,7 +45,7 @@ def held(n: int, per_device: int = 1) -> Iterator[list[str]]:
         return
     if n > len(names):
         raise BadInput(f"one training is to be spread over {n} GPUs, but there are {len(names)} here; ask for fewer")
-    folder = Path(tempfile.gettempdir()) / f"braintransfer-{getpass.getuser()}"
+    folder = Path(tempfile.gettempdir()) / f"braintransfer-{user_name()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     # a second stage comes to a GPU only when each has one
     places = [(name, FileLock(folder / f"gpu-{name}.{k}.lock")) for k in range(per_device) for name in names]

@@ -23,18 +23,6 @@ _DISTANCE_SLACK_MM = 1e-6
 
 _RANK = {6: 1, 18: 2, 26: 3}
 
-#: The metric names of one class; `miou` and the lesion metrics stand once a scan.
-CLASS_METRICS = (
-    "dice",
-    "iou",
-    "volume_error_ml",
-    "volume_error_abs_ml",
-    "fp_volume_ml",
-    "surface_dice_2mm",
-    "hd95_mm",
-    "brier",
-    "ece",
-)
 LESION_METRICS = ("lesion_sensitivity", "lesion_precision", "lesion_f1", "fp_per_scan")
 
 #: Rules beside the primary one of when a lesion counts as found (`by_other_rules`), and how often a scan is scored

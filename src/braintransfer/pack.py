@@ -26,7 +26,7 @@ from braintransfer.provenance import (
     sha256_bytes,
 )
 from braintransfer.recipes.downloads import unpack as unpack_archive
-from braintransfer.settings import Profile, read_profile
+from braintransfer.settings import Profile, profile_of
 from braintransfer.store import Store, open_store
 
 #: Outputs that do not travel: weights, and whatever shows a scan or a photograph. (Executed notebooks are no outputs.)
@@ -50,7 +50,7 @@ def pack(run: Path, archive: Path, report: Callable[[str], None] = print) -> Pat
     """
     content: dict[str, bytes] = {}
     rows = 0
-    for folder, manifest in _finished(run, read_profile(run.name)):
+    for folder, manifest in _finished(run, profile_of(run, run.name)):
         rows += folder.name.startswith("seed-")
         files = [folder / "manifest.json", *(folder / name for name in manifest["outputs"])]
         for path in files:

@@ -213,6 +213,14 @@ def write_table(path: Path, frame: Any, *, sort_by: list[str] | None = None) -> 
 _SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|PRIVATE|(API|ACCESS|AUTH)_?KEY", re.IGNORECASE)
 
 
+def user_name() -> str:
+    """Who runs this, for places and for taking it out of them; a container may have a number that no name belongs to."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"user-{os.getuid()}" if hasattr(os, "getuid") else "user"
+
+
 def scrubbed(value: Any, data: str = "") -> Any:
     """JSON-able `value` without a word of whose machine made it: for what a run publishes (notebooks, manifests).
 
@@ -224,7 +232,7 @@ def scrubbed(value: Any, data: str = "") -> Any:
     words |= {place: name for place, name in places.items() if len(place) > 1}
     longest_first = sorted(words, key=len, reverse=True)
     private = re.compile("|".join(rf"{re.escape(word)}(?![\w-])" for word in longest_first))
-    user = re.compile(rf"(?<=[/\\]){re.escape(getpass.getuser())}(?=[/\\])")
+    user = re.compile(rf"(?<=[/\\]){re.escape(user_name())}(?=[/\\])")
 
     def clean(item: Any) -> Any:
         if isinstance(item, str):

@@ -26,13 +26,12 @@ from braintransfer.provenance import (
     sha256_file,
     write_table,
 )
+from braintransfer.store import may_be_shown
 
 #: All manifests of a kept run, in its folder.
 MANIFESTS = "manifests.jsonl.gz"
 #: Points of a training curve that are kept: each the mean of the steps up to it.
 CURVE_POINTS = 40
-#: Licences under which slices of a test person may be shown.
-SHOWN = ("pictures", "volumes")
 
 
 def slim(manifest: dict[str, Any]) -> dict[str, Any]:
@@ -115,14 +114,17 @@ def _keep_examples(run: Path, part: Path) -> None:
     results = tables.read_results(run / "results.csv")
     for target in study.TARGETS:
         facts = (read_manifest(run / "data" / target) or {}).get("facts", {})
-        if facts.get("publish") in SHOWN:
+        if may_be_shown(facts):
             having = figures.read_examples(run, target)
             people = sorted({subject for found in having.values() for subject in found})
             chosen = set(figures.choose_examples(results, target, people).values())
             for path in sorted(run.glob(f"targets/main/{target}/*/fold-*/seed-0/examples.npz")):
                 _keep_arrays(path, part / path.relative_to(run), chosen)
     for path in sorted(run.glob("targets/main/*/*/fold-*/seed-*/showcase.*")):
-        _copy(path, part / path.relative_to(run))
+        dataset = (read_manifest(path.parent) or {}).get("parameters", {}).get("showcase", "")
+        facts = (read_manifest(run / "data" / dataset) or {}).get("facts", {}) if dataset else {}
+        if path.suffix == ".csv" or may_be_shown(facts):
+            _copy(path, part / path.relative_to(run))
 
 
 def _keep_arrays(source: Path, to: Path, subjects: set[str]) -> None:
@@ -196,13 +198,20 @@ no person of the targets' test sets. Not for clinical use. The terms of the data
 def release(run: Path, source: str, folder: Path) -> Path:
     """The encoders of a source in a new folder, ready for an archive that gives DOIs: weights, card, manifests, checksums.
 
-    BadInput when the source is not finished or `folder` holds something already.
+    BadInput when the source is not finished, when its weights are elsewhere (a run that was unpacked), or `folder` holds something.
     """
     if folder.exists() and any(folder.iterdir()):
         raise BadInput(f"{folder} is not empty; name a new folder")
-    atomic_write_text(folder / "README.md", model_card(run, source))
+    card = model_card(run, source)
+    seeds = sorted(p.parent for p in (run / "sources" / "main" / source).glob("seed-*/manifest.json"))
+    for seed in seeds:
+        if not (seed / "encoder.safetensors").is_file():
+            raise BadInput(
+                f"{seed}: its weights stayed on the machine that trained them; release them there, or train it again"
+            )
+    atomic_write_text(folder / "README.md", card)
     sums = []
-    for path in sorted((run / "sources" / "main" / source).glob("seed-*/encoder.safetensors")):
+    for path in (seed / "encoder.safetensors" for seed in seeds):
         name = f"{source}-{path.parent.name}"
         _copy(path, folder / f"{name}.safetensors")
         manifest = read_manifest(path.parent)

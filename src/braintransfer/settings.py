@@ -441,19 +441,37 @@ def profile_names() -> list[str]:
     return sorted(p.stem for p in (project_root() / "notebooks" / "profiles").glob("*.yaml"))
 
 
+#: The copy of its profile that a run keeps, so that it can be packed, costed and named when that was a file from elsewhere.
+RUN_PROFILE = "profile.yaml"
+
+
 def read_profile(name: str) -> Profile:
     """The profile `name` of notebooks/profiles, or a YAML file of your own. BadInput names file and key."""
-    path = (
-        Path(name) if name.endswith((".yaml", ".yml")) else project_root() / "notebooks" / "profiles" / f"{name}.yaml"
-    )
+    path = profile_file(name)
     if not path.is_file():
         raise BadInput(
             f"unknown profile '{name}'; there are: {', '.join(profile_names())} (or give the path of a .yaml file)"
         )
+    return _profile_in(path, path.stem)
+
+
+def profile_file(name: str) -> Path:
+    """Where the profile `name` stands: a file of notebooks/profiles, or the path that it is."""
+    own = name.endswith((".yaml", ".yml"))
+    return Path(name) if own else project_root() / "notebooks" / "profiles" / f"{name}.yaml"
+
+
+def profile_of(run: Path, name: str) -> Profile:
+    """The profile that a run was last begun with: its own copy (RUN_PROFILE), else the one called `name`, as `read_profile`."""
+    own = run / RUN_PROFILE
+    return _profile_in(own, name) if own.is_file() else read_profile(name)
+
+
+def _profile_in(path: Path, name: str) -> Profile:
     values = read_yaml(path)
     if not isinstance(values, dict):
         raise BadInput(f"{path}: must hold keys and values; see notebooks/profiles/demo.yaml")
     try:
-        return Profile.model_validate({"name": path.stem, **values})
+        return Profile.model_validate({"name": name, **values})
     except ValidationError as error:
         raise BadInput(_one_line(error, Profile, str(path))) from None

@@ -288,22 +288,3 @@ def bootstrap_interval(
     resampled = means[rng.integers(0, len(means), size=(draws, len(means)))].mean(axis=1)
     lower, upper = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
     return float(means.mean()), float(lower), float(upper)
-
-
-def sign_flip(d: Any, draws: int = 10_000, rng: np.random.Generator | None = None) -> float:
-    """Two-sided p-value of the sign-flip test on the seed-averaged differences ("these weights": seeds do not flip).
-
-    All 2^n sign patterns up to 12 subjects, random ones (and the one seen) above. NaN without a subject.
-    """
-    table = _complete(_table(d))[0]
-    if not table.size:
-        return math.nan
-    means = table.mean(axis=1)
-    n = len(means)
-    seen = abs(means.sum()) - 1e-12
-    if n <= 12:
-        signs = 1.0 - 2.0 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
-        return float(np.mean(np.abs(signs @ means) >= seen))
-    rng = np.random.default_rng(0) if rng is None else rng
-    signs = rng.integers(0, 2, size=(draws, n)) * 2.0 - 1.0
-    return float((1 + np.count_nonzero(np.abs(signs @ means) >= seen)) / (draws + 1))

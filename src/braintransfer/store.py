@@ -20,6 +20,11 @@ from braintransfer.untrusted import MOST_VOXELS, name_of_one
 COLUMNS = ["subject", "scan", "site", "slice", "label", "foreground"]
 
 
+def may_be_shown(facts: Mapping[str, Any]) -> bool:
+    """Whether the licence lets pictures of a data set be shown. facts: of its store, whose `publish` the recipe says."""
+    return facts.get("publish") in ("pictures", "volumes")
+
+
 class TestSubjectsLocked(RuntimeError):
     """Someone tried to open test subjects before the final scoring."""
 

@@ -18,11 +18,11 @@ import pandas as pd
 import pytest
 from projects import ROOT, door, make_project
 
-from braintransfer import metrics, reference, study
+from braintransfer import metrics, pack, reference, study
 from braintransfer.book.runs import read_run
 from braintransfer.errors import BadInput
 from braintransfer.network import build_unet
-from braintransfer.provenance import read_manifest, sha256_file, write_manifest
+from braintransfer.provenance import project_root, read_manifest, sha256_file, write_manifest
 from braintransfer.settings import STAGES
 from braintransfer.transfer import start_from
 
@@ -428,6 +428,42 @@ def test_a_released_encoder_can_be_checked_and_loaded(tiny: Path, tmp_path: Path
     assert "Unique training pictures | 24" in card and "Not for clinical use" in card
     with pytest.raises(BadInput, match="not empty"):
         reference.release(tiny, "mri-segmentation", folder)
+
+
+def test_a_run_whose_weights_are_elsewhere_is_not_released(tiny: Path, tmp_path: Path) -> None:
+    there = tmp_path / "run"
+    shutil.copytree(tiny / "sources", there / "sources", ignore=shutil.ignore_patterns("encoder.safetensors"))
+    with pytest.raises(BadInput, match=r"seed-0: its weights stayed on the machine that trained them"):
+        reference.release(there, "mri-segmentation", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("publish", ["numbers", "pictures"])
+def test_slices_of_people_shown_are_kept_only_where_the_licence_lets_pictures_be_shown(
+    tiny: Path, tmp_path: Path, publish: str
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(tiny, run, ignore=shutil.ignore_patterns("*.safetensors", "*.ipynb"))
+    row = next(run.glob("targets/main/stroke/*/fold-0/seed-0"))
+    (row / "showcase.csv").write_text("subject,scan,metric,class,value\n", encoding="utf-8")
+    shutil.copy(row / "examples.npz", row / "showcase.npz")
+    for folder, change in (
+        (row, {"parameters": {"showcase": "shown"}}),
+        (run / "data" / "shown", {"facts": {"publish": publish}}),
+    ):
+        folder.mkdir(exist_ok=True)
+        (folder / "manifest.json").write_text(json.dumps({**(read_manifest(folder) or {}), **change}), encoding="utf-8")
+    kept = reference.keep(run, tmp_path / "kept", report=lambda line: None)
+    names = {p.name for p in (kept / row.relative_to(run)).iterdir()}
+    assert "showcase.csv" in names and ("showcase.npz" in names) == (publish == "pictures")
+
+
+def test_a_run_keeps_its_profile_so_that_it_can_be_packed_wherever_that_came_from(tiny: Path, tmp_path: Path) -> None:
+    assert (tiny / "profile.yaml").read_bytes() == (project_root() / "notebooks/profiles/tiny.yaml").read_bytes()
+    run = tmp_path / "my_study"
+    shutil.copytree(tiny, run)
+    pack.pack(run, tmp_path / "mine.zip", report=lambda line: None)
+    assert (tmp_path / "mine.zip").is_file()
 
 
 def test_a_packed_run_goes_on_elsewhere_and_ends_in_the_same_results(

@@ -16,7 +16,7 @@ from docutils.core import publish_string
 
 from braintransfer import cli, figures, interactive, plan, stage_views, tables
 from braintransfer.book import pages, words
-from braintransfer.provenance import project_root, read_manifest, scrubbed
+from braintransfer.provenance import project_root, read_manifest, scrubbed, user_name
 from braintransfer.untrusted import as_markdown
 
 SECRET = "ghp_0123456789abcdefXYZ"
@@ -66,6 +66,17 @@ def test_scrubbing_leaves_pictures_and_plain_words_alone(monkeypatch: pytest.Mon
     value = {"data": {"image/png": "x" * 40 + "1", "text/plain": "disabled"}, "n": 3, "none": None}
     assert scrubbed(value) == value
     assert scrubbed([f"{project_root()}/runs", f"{project_root()}s"]) == ["./runs", f"{project_root()}s"]
+
+
+def test_a_user_number_without_a_name_loses_no_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in `docker run --user 1234`: the manifest is written after the training, too late to fail."""
+
+    def nobody() -> str:
+        raise KeyError("getpwuid(): uid not found: 1234")
+
+    monkeypatch.setattr(getpass, "getuser", nobody)
+    assert scrubbed({"path": "/data/scans"}) == {"path": "/data/scans"}
+    assert user_name() == f"user-{os.getuid()}"
 
 
 # ------------------------------------------------------------------------------------------------------ words from data

@@ -132,6 +132,9 @@ def test_clean_data_pass_and_every_promise_was_looked_at(run: Any, tmp_path: Pat
     assert manifest is not None and set(manifest["inputs"]) == {f"data/{name}" for name in world()}
     shown = tables.leaks_for_reading(pd.read_csv(tmp_path / "audit" / "leaks.csv", keep_default_na=False))
     assert list(shown["between"][:2]) == ["the parts of MRI slices", "the parts of natural pictures"]
+    made = world()
+    made["stroke"].splits["folds"][1]["train"].append("p-0")
+    stopped(run, made, tmp_path, "subject", "stroke p-0 (train)")  # nor does the audit that passed speak for it
 
 
 def test_without_data_there_is_nothing_to_audit(tmp_path: Path) -> None:

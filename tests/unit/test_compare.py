@@ -16,7 +16,7 @@ from test_baselines import lesion_store
 from braintransfer import compare, metrics, reference, study
 from braintransfer.compare import read_cell
 from braintransfer.errors import BadInput
-from braintransfer.provenance import write_manifest
+from braintransfer.provenance import content_digest, write_manifest
 from braintransfer.settings import CompareSettings
 from braintransfer.store import StoreWriter, open_store
 
@@ -176,6 +176,13 @@ def test_pooled_scores_are_the_ratios_of_all_voxels_and_all_lesions_together() -
                     score = {"dice": 2 * found / (both + truth), "volume_error_ml": both - truth}
                     score["lesion_sensitivity"] = rng.integers(0, 2) / lesions[target][person]
                     rows += [(target, person, seed, metric, name, value) for metric, value in score.items()]
+    # someone without a lesion: what is marked there counts, though there is no Dice
+    empty.append(("stroke", "f", "empty", "volume_error_ml", "", -0.0))
+    lesions["stroke"]["f"] = 0
+    for seed in (0, 1):
+        sums["stroke", seed].append((0, 0.0, 9.0, 0.0))
+        nothing = {"dice": math.nan, "volume_error_ml": 9.0, "lesion_sensitivity": math.nan}
+        rows += [("stroke", "f", seed, metric, "", value) for metric, value in nothing.items()]
     results = pd.DataFrame(rows, columns=["target", "subject", "seed", "metric", "class", "value"])
     results = results.assign(arm="main", encoder="e", source="scratch")
     simple = pd.DataFrame(empty, columns=["target", "subject", "baseline", "metric", "class", "value"])
@@ -190,6 +197,16 @@ def test_pooled_scores_are_the_ratios_of_all_voxels_and_all_lesions_together() -
     n = share["subject"].map(lesions["stroke"])
     detected = (share["value"] * n).groupby(share["seed"]).sum() / n.groupby(share["seed"]).sum()
     assert means["stroke", "lesion_sensitivity"].to_dict() == pytest.approx(detected.to_dict())
+
+
+def test_data_that_were_prepared_again_after_the_leak_audit_are_refused(run: Path) -> None:
+    now = content_digest(run / "data" / "stroke")
+    for digest in (now, "of other pictures"):
+        inputs = {"data/stroke": digest}
+        write_manifest(run / "audit", stage="audit", key="a", parameters={}, code="c", inputs=inputs, outputs=[])
+        if digest == now:
+            compared(run)
+    refused(lambda: compared(run), str(run / "data" / "stroke"), "repeat the audit")
 
 
 def test_a_row_that_is_not_the_one_its_cell_names_is_refused(run: Path) -> None:

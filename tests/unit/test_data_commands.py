@@ -5,8 +5,12 @@ from __future__ import annotations
 import functools
 import hashlib
 import http.server
+import os
 import re
+import shlex
 import shutil
+import subprocess
+import sys
 import tarfile
 import threading
 import zipfile
@@ -48,6 +52,13 @@ def test_the_list_fits_a_terminal_and_says_everything(tmp_path: Path) -> None:
         for text in (recipe.name, recipe.title, recipe.licence, recipe.access.size, *recipe.cells):
             assert " ".join(text.split()) in words, text
     assert re.search(r"^malf +present$", result.output, re.M) and re.search(r"^coco2017 +missing$", result.output, re.M)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a pipe of sh")
+def test_a_reader_who_stops_early_is_no_error() -> None:
+    command = f"{shlex.quote(sys.executable)} -m braintransfer.cli data list | head -n 1"
+    shown = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=120)
+    assert shown.stdout and "error" not in shown.stderr, shown.stderr
 
 
 # ------------------------------------------------------------------------------------------------ check and its page

@@ -239,15 +239,8 @@ def test_the_factorial_needs_six_sources_and_leaves_the_controls_out() -> None:
         statistics.factorial({k: v for k, v in cells.items() if k != "mri-segmentation"})
 
 
-def test_sign_flip_counts_all_patterns_of_few_people() -> None:
-    assert statistics.sign_flip(np.ones((5, 2))) == pytest.approx(2 / 32)
-    assert statistics.sign_flip(np.array([[1.0], [-1.0]])) == 1.0
-    assert math.isnan(statistics.sign_flip(np.empty((0, 2))))
-
-
-def test_sign_flip_and_bootstrap_see_a_plain_effect_and_repeat_themselves() -> None:
+def test_the_bootstrap_sees_a_plain_effect_and_repeats_itself() -> None:
     d = np.random.default_rng(10).normal(size=(30, 3)) + 1.0
-    assert statistics.sign_flip(d) < 0.001 and statistics.sign_flip(d) == statistics.sign_flip(d)
     estimate, lower, upper = statistics.bootstrap_interval(d)
     assert 0 < lower < estimate < upper and statistics.bootstrap_interval(d) == (estimate, lower, upper)
     assert estimate == pytest.approx(statistics.mean_interval(d).estimate)

@@ -349,7 +349,8 @@ def test_a_checkpoint_of_another_training_or_a_torn_one_is_not_taken_up(slices, 
 
 def test_a_checkpoint_is_not_taken_up_after_an_edit_of_code_or_pictures(slices, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
-    path, said = tmp_path / "training.safetensors", []
+    path = tmp_path / "training.safetensors"
+    said: list[str] = []
     with pytest.raises(Stopped):
         train(Tiny(), slices, make_batch=stopped_after(2), checkpoint=path, belongs_to="as it was")
     inverted, straight, mine = (255 - slices[0], slices[1]), Tiny(), Tiny()

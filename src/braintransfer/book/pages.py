@@ -575,12 +575,12 @@ def _made_from(run: Run, figure: str) -> str:
 
 def _montage(run: Run, dataset: str, n: int = 12) -> figures.Drawing | None:
     """Pictures of a slice store, training rows only; None where there is no store or its licence forbids pictures."""
-    from braintransfer.store import open_store
+    from braintransfer.store import may_be_shown, open_store
 
     if not (run.folder / "data" / dataset / "images.npy").is_file():
         return None
     store = open_store(run.folder / "data" / dataset)
-    if store.facts.get("publish") not in ("pictures", "volumes"):
+    if not may_be_shown(store.facts):
         return None
     people = store.subjects("train", 0)
     rows = store.rows(people, fold=0) if "folds" in store.splits else store.rows(people)

@@ -403,13 +403,6 @@ def onto_disk(
     return turned, affine @ nib.orientations.inv_ornt_aff(orientation, volumes[0].shape)
 
 
-def simulate_brain(rng: np.random.Generator, spacing_mm: float, prior: Prior = "target") -> Brain:
-    """One scan without lesion, in a random on-disk orientation and random intensity units."""
-    person = simulate_anatomy(rng, spacing_mm, prior)
-    image, notes = render(rng, person, prior)
-    return finish(rng, person, image, person.labels, notes)
-
-
 def finish(
     rng: np.random.Generator, person: Anatomy, image: np.ndarray, labels: np.ndarray, notes: dict[str, object]
 ) -> Brain:
