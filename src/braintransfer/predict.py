@@ -18,6 +18,8 @@ from braintransfer.provenance import read_manifest
 from braintransfer.recipes.scans import refuse_head
 from braintransfer.untrusted import name_of_one
 
+#: The largest side of a slice, in pixels: of a network's own, and of what is made for a brain larger than these.
+LARGEST_SIDE = 1024
 #: A skull-stripped head leaves at least a third of a tight box empty; a raw scan has noise everywhere.
 MOST_BRAIN = 0.7
 
@@ -49,7 +51,9 @@ def read_network(run: Path, source: str, target: str) -> TrainedNetwork:
         spacing, outputs = float(header["spacing"]), int(header["outputs"])
         # before a network or a grid of the size that the file asks for is made
         encoder = name_of_one(header["encoder"])
-        if not (0.5 <= spacing <= 5 and max(height, width) <= 1024 and outputs == len(study.CLASSES[target]) + 1):
+        if not (
+            0.5 <= spacing <= 5 and max(height, width) <= LARGEST_SIDE and outputs == len(study.CLASSES[target]) + 1
+        ):
             raise ValueError(f"spacing {spacing:g}, size {height} x {width}, {outputs} outputs")
         network = build_unet(encoder, outputs, 0)
         network.load_state_dict(state)
@@ -62,11 +66,27 @@ def read_network(run: Path, source: str, target: str) -> TrainedNetwork:
         ) from None
 
 
+def _whole_brain_grid(trained: TrainedNetwork, image: volumes.Scan, brain: np.ndarray) -> volumes.Grid:
+    """A grid of the trained size, or larger where the brain (bool, own grid) is: the network is convolutional and takes any
+    multiple of 32. BadInput for a brain larger than any."""
+    grid = volumes.working_grid(image, brain, trained.spacing, trained.size)
+    if not grid.outside:
+        return grid
+    (height, width), (high, wide) = trained.size, volumes.size_for(image, brain, trained.spacing)
+    size = (max(height, high), max(width, wide))
+    if max(size) > LARGEST_SIDE:
+        raise BadInput(
+            f"{image.path}: its brain needs slices of {size[0]} x {size[1]} at {trained.spacing:g} mm, more than any brain; mend its "
+            "brain mask, or the spacing in its header"
+        )
+    return volumes.working_grid(image, brain, trained.spacing, size)
+
+
 def predict_scan(trained: TrainedNetwork, scan: Path, out: Path, brain_mask: Path | None = None) -> dict[str, float]:
     """Write the mask of a scan to `out` (same shape and affine as the scan) and return mL per class.
 
-    brain_mask: which voxels are brain, on the scan's grid, where the skull is still on. BadInput as `read_scan` and `read_mask`,
-    and for a scan with its skull on.
+    brain_mask: which voxels are brain, on the scan's grid, where the skull is still on. A brain larger than the slices that the
+    network learned from gets larger ones. BadInput as `read_scan` and `read_mask`, and for a scan with its skull on.
     """
     image = volumes.read_scan(scan)
     brain = volumes.brain_of(image.data) if brain_mask is None else volumes.read_mask(brain_mask, image) > 0
@@ -75,7 +95,7 @@ def predict_scan(trained: TrainedNetwork, scan: Path, out: Path, brain_mask: Pat
             f"{scan}: {brain.mean():.0%} of the voxels are not 0, so it is not skull-stripped; strip the skull, or name its brain mask"
         )
     refuse_head(image, brain)
-    grid = volumes.working_grid(image, brain, trained.spacing, trained.size)
+    grid = _whole_brain_grid(trained, image, brain)
     inside = volumes.labels_to_grid(brain.astype(np.uint8), image.affine, grid, 1) > 0
     working = volumes.to_uint8(volumes.to_grid(image.data, image.affine, grid), inside)
     shown = np.flatnonzero(inside.any(axis=(0, 1)))

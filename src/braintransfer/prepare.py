@@ -20,8 +20,10 @@ from braintransfer.provenance import (
     only_writer,
     project_root,
     stage_key,
+    start_anew,
     write_manifest,
 )
+from braintransfer.recipes.files import some
 from braintransfer.recipes.semisynthetic import drawn_by
 from braintransfer.settings import PrepareSettings
 from braintransfer.store import Store, StoreWriter, open_store, target_folds
@@ -51,11 +53,13 @@ def prepare(settings: PrepareSettings, report: Callable[[str], None] = print) ->
             report(f"{settings.dataset}: already prepared")
             return open_store(settings.folder)
         start = time.perf_counter()
+        start_anew(settings.folder)
         fill = _fill_source if settings.role == "source" else fill_target
         facts = fill(settings, recipe, report)
         facts |= {
             "dataset": settings.dataset,
             "recipe": recipe.name,
+            "kind": recipe.kind,
             "title": recipe.title,
             "licence": recipe.licence,
             "citation": recipe.citation,
@@ -148,7 +152,7 @@ def fill_target(settings: PrepareSettings, recipe: recipes.Recipe, report: Calla
     bad = _noting(left_out, settings, report) if settings.skip_bad else None
     spacing = OWN_SPACING * settings.spacing
     for n, item in enumerate(
-        recipes.scans(recipe, settings.data_root, settings.subjects, seed, spacing, left_out=bad), 1
+        recipes.scans(recipe, settings.data_root, settings.subjects, seed, spacing, left_out=bad, report=report), 1
     ):
         grid = volumes.working_grid(item.image, item.brain, settings.spacing, (height, width))
         brain = volumes.labels_to_grid(item.brain.astype(np.uint8), item.image.affine, grid, 1) > 0
@@ -187,7 +191,7 @@ def fill_target(settings: PrepareSettings, recipe: recipes.Recipe, report: Calla
         raise BadInput(
             f"recipe {recipe.name}: found no scan in {settings.data_root}; see `braintransfer data check {recipe.name}`"
         )
-    splits = _target_splits(settings, people)
+    splits = _target_splits(settings, people, report)
     table = writer.finish(splits)
     report(f"{settings.dataset}: {len(people)} people, {len(writer._scans)} scans, {len(table)} slices")
     return {
@@ -202,15 +206,23 @@ def fill_target(settings: PrepareSettings, recipe: recipes.Recipe, report: Calla
     }
 
 
-def _target_splits(settings: PrepareSettings, people: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _target_splits(
+    settings: PrepareSettings, people: dict[str, dict[str, Any]], report: Callable[[str], None]
+) -> dict[str, Any]:
     names = list(people)
     if settings.role == "showcase":
         return {"folds": [{"train": [], "validation": [], "test": names, "order": [[]]}]}
     sites = [people[n]["site"] for n in names]
+    strata = _strata(settings.target, [people[n] for n in names])
+    if strata is None:
+        unknown = some([n for n in names if people[n]["age"] is None])
+        report(
+            f"{settings.dataset}: no age of {unknown}, so folds are not balanced by age; write it into the table of people"
+        )
     return target_folds(
         names, folds=settings.folds, n_validation=settings.n_validation, n_test=settings.n_test,
         rng=study.stream(settings.seed, f"split:{settings.dataset}"),
-        strata=_strata(settings.target, [people[n] for n in names]), sites=sites if all(sites) else None,
+        strata=strata, sites=sites if all(sites) else None,
     )  # fmt: skip
 
 

@@ -274,7 +274,10 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def stage_key(stage: str, parameters: Mapping[str, Any], code: str, inputs: Mapping[str, str]) -> str:
-    """What decides whether a stage has to be done again: its name, parameters, code and inputs, not where they lie."""
+    """What decides whether a stage has to be done again: its name, parameters, code and inputs, not where they lie.
+
+    Nor how many seeds and folds: each training has its own in `inputs` of its cell, so more of them redo none that is there.
+    """
     kept = {k: v for k, v in parameters.items() if k not in (*WHERE, "seeds", "folds")}
     return digest({"stage": stage, "parameters": kept, "code": code, "inputs": dict(inputs)})
 

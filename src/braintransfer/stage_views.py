@@ -187,7 +187,7 @@ def cell_figure(path: Path, source: str, target: str) -> Drawing:
     return Drawing(figure, caption, f"{n} test people, one slice each, reference above prediction.")
 
 
-def cell_table(rows: Sequence[Any], target: str) -> pd.DataFrame:
+def cell_table(rows: Sequence[Any]) -> pd.DataFrame:
     """The main metrics of each test person, mean over folds and seeds, and their mean over people in the last line."""
     everything = pd.concat([row.scores.assign(seed=row.seed) for row in rows])
     metrics = [m for m in study.HEADLINE_METRICS if m in set(everything["metric"])]

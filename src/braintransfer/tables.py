@@ -552,11 +552,14 @@ def _facts(run: Path, dataset: str) -> dict[str, Any]:
 
 
 def data_kind(facts: Mapping[str, Any]) -> str:
-    """ "simulated" | "semi-synthetic" | "composited" | "real" from the facts in the manifest of a `prepare` stage."""
-    if facts.get("simulated"):
+    """ "simulated" | "semi-synthetic" | "composited" | "real" from the facts in the manifest of a `prepare` stage.
+
+    By the recipe's kind. Stores and kept runs from before it was written down have the recipe's name alone, and go by that.
+    """
+    if facts.get("simulated") or facts.get("kind") == "simulated":
         return "simulated"
-    words = f"{facts.get('recipe', '')} {facts.get('kind', '')}".replace("-", "").replace("_", "")
-    return "semi-synthetic" if "semisynthetic" in words else "composited" if "composited" in words else "real"
+    word = str(facts.get("kind") or facts.get("recipe", "")).replace("-", "").replace("_", "")
+    return "semi-synthetic" if "semisynthetic" in word else "composited" if "composited" in word else "real"
 
 
 def target_kinds(run: Path) -> dict[str, str]:

@@ -27,6 +27,9 @@ AFFINE_TOLERANCE_MM = 1e-3
 #: working grid made for them would fill the memory.
 FINEST_MM, COARSEST_MM, FARTHEST_MM, LARGEST_BRAIN_MM = 0.01, 100.0, 1e5, 1000.0
 
+#: Endings of compressed files that are not read; .gz and .bz2 are.
+NOT_UNPACKED = (".zst", ".xz", ".z", ".zip", ".7z")
+
 _FWHM_PER_SIGMA = 2.3548200450309493  # sqrt(8 ln 2)
 
 
@@ -82,6 +85,10 @@ def _load(path: Path, what: str, channel: int | None = None) -> tuple[np.ndarray
         raise BadInput(f"{path}: {what} is missing; check the path, or run `braintransfer data check` on the set")
     if path.stat().st_size == 0:
         raise BadInput(f"{path}: {what} is an empty file (0 bytes); download it again")
+    if path.suffix.lower() in NOT_UNPACKED:
+        raise BadInput(
+            f"{path}: {what} is packed as {path.suffix}, which is not read; unpack it, or save it as .nii.gz"
+        )
     try:
         check_nifti_notes(path)
         image = nib.load(path)
@@ -147,15 +154,15 @@ def read_scan(path: Path | str, channel: int | None = None, stored_axes: str = "
     stored_axes: where the stored axes run ("LAS"), for files whose headers do not say it; then they are not asked.
     Returns float32 (X, Y, Z) with voxels that are not finite set to 0 (skull-strippers write NaN there). Trailing axes of
     length 1 are dropped. BadInput, one line that names the file: missing, truncated, more than one volume, no voxels,
-    constant, all NaN, impossible affine or spacing, a NIfTI header without orientation.
+    constant, all NaN, impossible affine or spacing, a header without orientation (Analyze has none, NIfTI may have none).
     """
     path = Path(path)
     stored, affine = _load(path, "scan", channel)
     if stored_axes:
         affine = affine_of_axes(stored_axes, stored.shape, np.linalg.norm(affine[:3, :3], axis=0))
-    elif _without_orientation(path):
+    elif why := _without_orientation(path):
         raise BadInput(
-            f"{path}: its header does not say which way is left or up (qform_code and sform_code are 0); export it again, or say it with "
+            f"{path}: its header does not say which way is left or up ({why}); export it again, or say it with "
             "`volume: {stored_axes: LAS}` (or what it is) in the recipe"
         )
     data = np.array(stored, dtype=np.float32, order="C")
@@ -169,12 +176,15 @@ def read_scan(path: Path | str, channel: int | None = None, stored_axes: str = "
     return Scan(data, affine, np.linalg.norm(affine[:3, :3], axis=0), path)
 
 
-def _without_orientation(path: Path) -> bool:
-    """Whether nibabel's affine of this NIfTI file is a guess: neither of its two transforms is set."""
+def _without_orientation(path: Path) -> str:
+    """Why nibabel's affine of this file is a guess; empty where its header says it."""
     image = nib.load(path)
-    return isinstance(image, nib.Nifti1Pair) and not (
-        int(image.header["sform_code"]) or int(image.header["qform_code"])
-    )
+    if not isinstance(image, nib.AnalyzeImage):
+        return ""
+    if not isinstance(image, nib.Nifti1Pair):
+        return "Analyze keeps no orientation"
+    said = int(image.header["sform_code"]) or int(image.header["qform_code"])
+    return "" if said else "qform_code and sform_code are 0"
 
 
 def read_mask(
@@ -370,12 +380,6 @@ def size_for(scan: Scan, brain: np.ndarray, spacing: float) -> tuple[int, int]:
     while working_grid(scan, brain, spacing, (height, width)).outside:
         width += 32
     return height, width
-
-
-def outside_grid(brain: np.ndarray, affine: np.ndarray, grid: Grid) -> int:
-    """How many voxels of `brain` (bool, own grid) have their centre beyond the grid (half a voxel around it counts as in)."""
-    to_index = np.linalg.inv(grid.matrix) @ affine
-    return _count_beyond(brain, to_index, np.array(grid.shape))
 
 
 def _count_beyond(brain: np.ndarray, to_index: np.ndarray, count: np.ndarray) -> int:

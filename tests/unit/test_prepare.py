@@ -142,6 +142,18 @@ def test_a_bad_scan_stops_the_stage_or_is_left_out_and_named(tmp_path: Path) -> 
     assert len(store.scans) == 2
 
 
+@pytest.mark.parametrize(("oldest", "told"), [("90+", False), ("n/a", True)])
+def test_folds_that_no_age_balances_are_said(tmp_path: Path, oldest: str, told: bool) -> None:
+    table = fakes.malf(tmp_path) / "participants.tsv"
+    text = table.read_text(encoding="utf-8")
+    table.write_text(text.replace("\t90\n", f"\t{oldest}\n"), encoding="utf-8")
+    said: list[str] = []
+    parameters: dict[str, Any] = {"role": "target", "target": "anatomy", "folds": 3, "n_validation": 1}
+    prepared("malf", tmp_path, said, size=[64, 64], **parameters)
+    lines = [line for line in said if "not balanced by age" in line]
+    assert len(lines) == told and all("no age of OAS1_0083" in line for line in lines)
+
+
 def test_a_brain_that_does_not_fit_on_the_slices_stops_the_stage_and_says_what_would(tmp_path: Path) -> None:
     fakes_targets.LAYOUTS["msseg2016"](tmp_path)
     parameters: dict[str, Any] = {"role": "showcase", "target": "ms", "spacing": 0.5}

@@ -17,12 +17,14 @@ import pytest
 from PIL import Image
 from refusals import said
 
-from braintransfer import recipes, study, volumes
+from braintransfer import recipes, study, tables, volumes
 from braintransfer.errors import BadInput
+from braintransfer.prepare import prepare
 from braintransfer.recipes import downloads, pictures, registration, semisynthetic
-from braintransfer.recipes.files import match_files
+from braintransfer.recipes.files import match_files, number_in
 from braintransfer.recipes.schema import CELLS, MaskValues, Slices, every_recipe
 from braintransfer.recipes.slices import SHOWS
+from braintransfer.settings import PrepareSettings
 
 TINY_SET = """
 name: mine
@@ -61,6 +63,10 @@ def test_every_cell_of_the_study_has_a_recipe_built_in_and_on_disk() -> None:
         (TINY_SET.replace("licence: mine\n", ""), ["`licence` is missing"]),
         (TINY_SET.replace("kind: volumes", "kind: movies"), ["`kind`"]),
         (TINY_SET + "cells: [mri-dreams]\n", ["mri-dreams", "anatomy"]),
+        (
+            TINY_SET.replace("kind: volumes", "kind: simulated\ngenerator: ms\nsimulated: false"),
+            ["kind simulated and `simulated: false`", "take `simulated` out"],
+        ),
         ("name: mine\n  - broken: [", ["YAML"]),
         ("- a\n- b\n", ["`name`"]),
     ],
@@ -71,6 +77,18 @@ def test_a_recipe_that_is_wrong_names_its_file_and_key(tmp_path: Path, text: str
     with pytest.raises(BadInput) as error:
         recipes.load_recipe("mine", tmp_path)
     said(error, "mine.yaml", *words)
+
+
+def test_what_is_simulated_need_not_be_said_twice(tmp_path: Path) -> None:
+    (tmp_path / "recipes").mkdir()
+    for kind, added, simulated in (
+        ("simulated", "generator: ms", True),
+        ("volumes", "", False),
+        ("volumes", "simulated: true", True),  # phantoms that another program made
+    ):
+        text = TINY_SET.replace("kind: volumes", f"kind: {kind}\n{added}")
+        (tmp_path / "recipes" / "mine.yaml").write_text(text, encoding="utf-8")
+        assert recipes.load_recipe("mine", tmp_path).simulated == simulated
 
 
 def test_a_users_recipe_is_found_beside_the_data(tmp_path: Path) -> None:
@@ -148,6 +166,37 @@ def test_fewer_people_keep_all_their_scans_and_span_the_ages(tmp_path: Path) -> 
             assert {"1003", "1023"} <= {s.scan for s in chosen}
         again = [s.scan for s in recipes.scans(recipe, tmp_path, 2, seed)]
         assert again == [s.scan for s in chosen]
+
+
+@pytest.mark.parametrize(
+    ("text", "age"),
+    [
+        ("41", 41.0), ("35.8", 35.8), ("90+", 90.0), ("89+", 89.0), ("> 89", 89.0), (">89", 89.0), (">= 90", 90.0), ("\u2265 90", 90.0),
+        ("90 +", 90.0),
+        ("n/a", None), ("", None), ("nan", None), ("NaN", None), ("inf", None), ("-inf", None), ("1e999", None), ("+", None), ("old", None),
+    ],
+)  # fmt: skip
+def test_only_a_finite_number_is_an_age_and_the_oldest_count_as_old(text: str, age: float | None) -> None:
+    assert number_in(text) == age
+
+
+def test_people_are_drawn_over_all_ages_with_the_oldest_written_as_90_and_more(tmp_path: Path) -> None:
+    table = fakes.malf(tmp_path) / "participants.tsv"
+    recipe = recipes.load_recipe("malf", tmp_path)
+    text = table.read_text(encoding="utf-8")
+    said_of: dict[str, list[str]] = {}
+    drawn = {}
+    for oldest in ("90", "90+", "nan", "n/a"):
+        table.write_text(text.replace("\t90\n", f"\t{oldest}\n"), encoding="utf-8")
+        said_of[oldest] = []
+        drawn[oldest] = [
+            [s.scan for s in recipes.scans(recipe, tmp_path, 2, seed, report=said_of[oldest].append)]
+            for seed in range(6)
+        ]
+    assert drawn["90+"] == drawn["90"] and drawn["nan"] == drawn["n/a"] != drawn["90"]
+    assert said_of["90"] == said_of["90+"] == []
+    (line,) = set(said_of["nan"])
+    assert "no age of OAS1_0083" in line and "evenly over age" in line and "\n" not in line
 
 
 def test_open_ms_patients_are_the_three_and_keep_negative_voxels(tmp_path: Path) -> None:
@@ -422,7 +471,8 @@ def test_a_person_and_a_mask_make_one_subject_and_none_comes_twice(lesion_world:
         list(recipes.scans(recipe, lesion_world, 40, 0))
 
 
-def test_lesions_can_be_set_into_anybodys_scans_from_anybodys_masks(lesion_world: Path) -> None:
+def our_lesions(lesion_world: Path) -> recipes.Recipe:
+    """A user's own recipe of lesions set in, from sets of their own."""
     (lesion_world / "ds002748").rename(lesion_world / "our_controls")
     (lesion_world / "lesion_masks" / "lesymap").rename(lesion_world / "our_masks")
     own = {
@@ -436,7 +486,22 @@ def test_lesions_can_be_set_into_anybodys_scans_from_anybodys_masks(lesion_world
         (lesion_world / "recipes" / f"{name}.yaml").write_text(
             f"name: {name}\ntitle: Ours\nlicence: ours\naccess: {{how: own}}\n{text}\n", encoding="utf-8"
         )
-    recipe = recipes.load_recipe("our_lesions", lesion_world)
+    return recipes.load_recipe("our_lesions", lesion_world)
+
+
+def test_lesions_that_a_user_sets_in_count_as_semi_synthetic_whatever_the_set_is_called(lesion_world: Path) -> None:
+    recipe, run = our_lesions(lesion_world), str(lesion_world / "run")
+    settings = PrepareSettings(
+        profile="test", read_from=run, write_to=run, dataset="stroke", recipe=recipe.name, role="showcase",
+        target="stroke", data=str(lesion_world), size=[64, 64], spacing=4.0,
+    )  # fmt: skip
+    facts = prepare(settings, report=lambda _: None).facts
+    assert tables.data_kind(facts) == "semi-synthetic" and facts["drawn_by"]
+    assert tables.target_kinds(lesion_world / "run") == {"stroke": "semi-synthetic"}
+
+
+def test_lesions_can_be_set_into_anybodys_scans_from_anybodys_masks(lesion_world: Path) -> None:
+    recipe = our_lesions(lesion_world)
     assert recipes.missing(recipe, lesion_world) == "" and recipes.check(recipe, lesion_world) == []
     items = list(recipes.scans(recipe, lesion_world, 0, 0))
     assert {i.subject for i in items} == {"sub-01", "sub-02", "sub-03"} and all(i.mask.any() for i in items)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import sys
 import weakref
 from pathlib import Path
@@ -24,6 +25,8 @@ from braintransfer.recipes.files import scan_files
 from braintransfer.recipes.samples import SourceImage
 from braintransfer.recipes.schema import ClassOf, Slices, every_recipe
 
+#: The package has a function of this name.
+SCANS = importlib.import_module("braintransfer.recipes.scans")
 VOLUMES = [name for name in SOURCES if name != "brain_tumour_mat"]
 
 
@@ -251,15 +254,15 @@ def test_one_volume_is_in_memory_however_many_there_are(tmp_path: Path, monkeypa
     most = 0
     real = volumes.read_scan
 
-    def watched(path: Path, **how: Any) -> volumes.Scan:
+    def watched(*arguments: Any) -> volumes.Scan:
         nonlocal most
-        scan = real(path, **how)
+        scan = real(*arguments)
         gc.collect()
         alive.append(weakref.ref(scan.data))
         most = max(most, sum(r() is not None for r in alive))
         return scan
 
-    monkeypatch.setattr(volumes, "read_scan", watched)
+    monkeypatch.setattr(SCANS, "read_scan", watched)
     source = recipes.images(recipe, tmp_path, 0, SIZE, 0)
     next(source)
     assert len(alive) == 1  # a generator: nothing is read before it is asked for
@@ -275,13 +278,13 @@ def test_each_volume_is_read_once_and_only_if_a_slice_of_it_is_drawn(
     read: list[Path] = []
     real = volumes.read_scan
 
-    def watched(path: Path, **how: Any) -> volumes.Scan:
+    def watched(path: Path, *how: Any) -> volumes.Scan:
         read.append(path)
-        return real(path, **how)
+        return real(path, *how)
 
-    monkeypatch.setattr(volumes, "read_scan", watched)
+    monkeypatch.setattr(SCANS, "read_scan", watched)
     drawn = pictures(recipe, tmp_path, 3)
-    assert len(read) == len(set(read)) == len({i.scan.split("/")[0] for i in drawn})
+    assert drawn and len(read) == len(set(read)) == len({i.scan.split("/")[0] for i in drawn})
 
 
 def test_people_without_a_class_are_left_out_and_without_a_row_refused(tmp_path: Path) -> None:
@@ -298,8 +301,60 @@ def test_people_without_a_class_are_left_out_and_without_a_row_refused(tmp_path:
 def test_ages_make_groups_with_borders_that_belong_upwards() -> None:
     of = ClassOf(table="t.csv", row="id", column="AGE", groups={"young": (0, 40), "old": (40, 130)})
     rows = {"2": "40", "003": "39.9", "4": "n/a", "5": "unknown", "6": "131"}
-    labels = [slices._label(of, {"subject": s}, rows, {}) for s in ("002", "003", "004", "005", "006")]
-    assert labels == ["old", "young", "", "", ""]
+    rows |= {"7": "90+", "8": "> 89", "9": "inf", "10": "nan"}
+    labels = [
+        slices._label(of, {"subject": s}, rows, {}) for s in ("002", "003", "004", "005", "006", "7", "8", "9", "10")
+    ]
+    assert labels == ["old", "young", "", "", "", "old", "old", "", ""]
+
+
+@pytest.mark.parametrize("key", ["channel", "threshold", "same_voxels", "more_masks"])
+def test_slices_obey_every_key_that_whole_scans_do(tmp_path: Path, key: str) -> None:
+    recipe = made("bids_masks", tmp_path)
+    before = pictures(recipe, tmp_path)
+    masks = sorted(tmp_path.rglob("*_label-lesion_mask.nii.gz"))
+    values: dict[str, Any] = {"channel": 1, "threshold": 0.5, "same_voxels": True, "more_masks": None}
+    for path in sorted(tmp_path.rglob("*[0-9]_T1w.nii.gz")) if key == "channel" else masks:
+        image = nib.Nifti1Image.from_filename(path, mmap=False)
+        data, affine = np.asarray(image.dataobj), image.affine
+        if key == "channel":
+            fakes.save(path, np.stack([data[::-1] + 7, data], axis=-1), affine)
+        elif key == "threshold":
+            fakes.save(path, np.where(data, 0.7, 0.3).astype(np.float32), affine)
+        elif key == "same_voxels":
+            fakes.save(path, data, affine @ np.diag([-1.0, 1, 1, 1]))
+        else:  # one half of each in a file of its own
+            front = np.arange(data.shape[1])[None, :, None] > data.shape[1] / 2
+            fakes.save(path, data * front, affine)
+            fakes.save(path.with_name(path.name.replace("_mask", "_mask2")), data * ~front, affine)
+    if key == "more_masks":
+        with_key = recipe.model_copy(
+            update={
+                "patterns": recipe.patterns.model_copy(
+                    update={"more_masks": recipe.patterns.mask.replace("_mask.", "_mask*.")}
+                )
+            }
+        )
+        assert sum("_mask2" in p.name for p in recipes.input_files(with_key, tmp_path)) == 3
+        assert any(i.mask.sum() < b.mask.sum() for i, b in zip(pictures(recipe, tmp_path), before, strict=True))
+    else:
+        with_key = recipe.model_copy(update={"volume": recipe.volume.model_copy(update={key: values[key]})})
+        said = {"channel": "volume.channel", "threshold": "volume.threshold", "same_voxels": "different affines"}[key]
+        refused(lambda: pictures(recipe, tmp_path), said)
+    after = pictures(with_key, tmp_path)
+    for a, b in zip(before, after, strict=True):
+        assert a.scan == b.scan and np.array_equal(a.image, b.image) and np.array_equal(a.mask, b.mask)
+    assert recipes.check(with_key, tmp_path) == []
+
+
+def test_a_head_is_no_brain_in_slices_either(tmp_path: Path) -> None:
+    recipe = made("neurite_oasis", tmp_path)
+    for path in tmp_path.rglob("aligned_*.nii.gz"):
+        if path.read_bytes() != DECOY:
+            image = nib.Nifti1Image.from_filename(path, mmap=False)
+            wide = image.affine @ np.diag([1.3, 1.3, 1.3, 1.0])
+            fakes.save(path, np.asarray(image.dataobj), wide)
+    refused(lambda: pictures(recipe, tmp_path), "aligned_norm.nii.gz", "mL, more than any has", "strip the skull")
 
 
 def test_every_missing_mask_is_named_at_once(tmp_path: Path) -> None:

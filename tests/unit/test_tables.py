@@ -311,6 +311,26 @@ def test_whether_an_arm_learned_is_said_by_the_rule_of_the_gate() -> None:
     assert [name in gone for name in names] == [True, True, False, False, True, False]
 
 
+@pytest.mark.parametrize(
+    ("facts", "kind"),
+    [
+        ({"recipe": "clinic_lesions", "kind": "semisynthetic", "simulated": False}, "semi-synthetic"),
+        ({"recipe": "composited_semisynthetic_views", "kind": "images", "simulated": False}, "real"),
+        ({"recipe": "street_collages", "kind": "composited", "simulated": False}, "composited"),
+        ({"recipe": "phantoms", "kind": "volumes", "simulated": True}, "simulated"),
+        ({"recipe": "phantoms", "kind": "simulated"}, "simulated"),
+        # stores from before the kind was written down
+        ({"recipe": "semisynthetic_ms", "simulated": False}, "semi-synthetic"),
+        ({"recipe": "composited_imagenette", "simulated": False}, "composited"),
+        ({"recipe": "malf", "simulated": False}, "real"),
+    ],
+)
+def test_what_a_data_set_is_stands_in_its_recipes_kind_not_in_words_of_its_name(
+    facts: dict[str, Any], kind: str
+) -> None:
+    assert tables.data_kind(facts) == kind
+
+
 def test_the_data_of_replicates_stand_in_a_table_of_their_own(tmp_path: Path) -> None:
     facts = {"recipe": "camvid", "title": "Streets", "images": 701, "images_validation": 124, "groups": 4, "group_means": "drive",
              "classes": {"": 701}, "licence": "CC BY-NC"}  # fmt: skip

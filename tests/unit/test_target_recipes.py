@@ -17,7 +17,7 @@ from refusals import refused, said
 from braintransfer import metrics, recipes, study, volumes
 from braintransfer.errors import BadInput
 from braintransfer.recipes.files import scan_files
-from braintransfer.recipes.schema import Recipe, every_recipe
+from braintransfer.recipes.schema import Recipe, Slices, every_recipe
 from braintransfer.settings import TargetData
 
 NAMES = sorted(fakes_targets.LAYOUTS)
@@ -168,6 +168,30 @@ def test_big_endian_pairs_without_orientation_keep_their_sides(tmp_path: Path) -
     assert np.argwhere(bright > 120)[:, 0].mean() > grid.shape[0] / 2 + 3  # the phantom's blob lies on its right
     right = volumes.affine_of_axes("RAS", item.mask.shape, item.image.spacing)
     assert not np.allclose(right, item.image.affine)
+
+
+@pytest.mark.parametrize("ending", [".img", ".img.gz"])
+def test_both_files_of_a_pair_are_inputs(tmp_path: Path, ending: str) -> None:
+    t1, mask = phantom(tmp_path, "p1")
+    for array, kind in ((t1, "T1"), (mask, "mask")):
+        (tmp_path / "mine" / f"p1_{kind}.nii.gz").unlink()
+        nib.save(nib.Nifti1Pair(array, np.eye(4)), tmp_path / "mine" / f"p1_{kind}{ending}")
+    recipe = mine(tmp_path)
+    patterns = {"image": (f"{{subject}}_T1{ending}",), "mask": f"{{subject}}_mask{ending}"}
+    of_scans = recipe.model_copy(update={"patterns": recipe.patterns.model_copy(update=patterns)})
+    of_slices = of_scans.model_copy(update={"kind": "slices", "slices": Slices()})
+    of_masks = recipe.model_copy(
+        update={"kind": "masks", "patterns": recipe.patterns.model_copy(update={"mask": patterns["mask"]})}
+    )
+    everything = {p.name for p in (tmp_path / "mine").iterdir()}
+    assert len(everything) == 4 and sum(".hdr" in name for name in everything) == 2
+    for one, expected in (
+        (of_scans, everything),
+        (of_slices, everything),
+        (of_masks, {n for n in everything if "mask" in n}),
+    ):
+        read = recipes.input_files(one, tmp_path)
+        assert {p.name for p in read} == expected and all(p.is_file() for p in read)
 
 
 def test_gzipped_big_endian_nifti_reads_the_same(tmp_path: Path) -> None:

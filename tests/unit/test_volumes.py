@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import dataclasses
 import gzip
 import json
@@ -56,7 +57,7 @@ def test_labels_come_back_from_the_grid_whatever_orientation_spacing_and_shear(s
     labels, affine = phantom(seed, shear=seed >= 8, anisotropic=seed >= 4)
     scan = scan_of(labels, affine)
     grid = volumes.working_grid(scan, labels > 0, float(scan.spacing.min()), (88, 80))
-    assert grid.outside == 0 == volumes.outside_grid(labels > 0, affine, grid)
+    assert grid.outside == 0
     assert grid.shape[:2] == (80, 88)
     working = volumes.labels_to_grid(labels, affine, grid, 3)
     back = volumes.from_grid(np.stack([working == k for k in range(4)]).astype(np.float32), grid, labels.shape, affine)
@@ -168,8 +169,58 @@ def test_big_endian_analyze_is_read(tmp_path: Path) -> None:
     t1, _, _ = fakes.head((20, 22, 18), 0)
     header = nib.AnalyzeHeader(endianness=">")
     nib.save(nib.AnalyzeImage(t1, np.diag([2.0, 1.0, 1.0, 1.0]), header), tmp_path / "a.img")
-    scan = volumes.read_scan(tmp_path / "a.img")
+    scan = volumes.read_scan(tmp_path / "a.img", stored_axes="LAS")
     assert np.array_equal(scan.data, t1) and scan.data.dtype == np.float32
+
+
+@pytest.mark.parametrize("kind", [nib.AnalyzeImage, nib.Spm99AnalyzeImage, nib.Spm2AnalyzeImage])
+def test_left_and_right_of_analyze_are_not_guessed(tmp_path: Path, kind: type[nib.AnalyzeImage]) -> None:
+    t1, _, _ = fakes.head((20, 22, 18), 0)
+    nib.save(kind(t1, None), tmp_path / "a.img")
+    with pytest.raises(BadInput) as error:
+        volumes.read_scan(tmp_path / "a.img")
+    one_line(error, "a.img", "does not say which way is left or up", "Analyze keeps no orientation", "stored_axes")
+    for axes in ("LAS", "RAS"):
+        assert nib.aff2axcodes(volumes.read_scan(tmp_path / "a.img", stored_axes=axes).affine) == tuple(axes)
+
+
+def test_a_pair_whose_header_says_it_is_believed(tmp_path: Path) -> None:
+    t1, _, _ = fakes.head((20, 22, 18), 0)
+    nib.save(nib.Nifti1Pair(t1, fakes.las(t1.shape)), tmp_path / "a.img")
+    assert nib.aff2axcodes(volumes.read_scan(tmp_path / "a.img").affine) == ("L", "A", "S")
+
+
+def test_what_is_compressed_is_read_or_called_so(tmp_path: Path, good: Path) -> None:
+    raw, scan = gzip.decompress(good.read_bytes()), volumes.read_scan(good)
+    empty = np.zeros((64, 64, 64), np.uint8)  # 260 kB that bzip2 makes a few hundred bytes
+    empty[30, 30, 30] = 1
+    for name, content in (("t1", raw), ("mask", nib.Nifti1Image(empty, np.eye(4)).to_bytes())):
+        (tmp_path / f"{name}.nii.bz2").write_bytes(bz2.compress(content))
+    assert np.array_equal(volumes.read_scan(tmp_path / "t1.nii.bz2").data, scan.data)
+    assert np.array_equal(volumes.read_mask(tmp_path / "mask.nii.bz2"), empty)
+    (tmp_path / "torn.nii.bz2").write_bytes(bz2.compress(raw)[:-200])
+    with pytest.raises(BadInput) as error:
+        volumes.read_scan(tmp_path / "torn.nii.bz2")
+    one_line(error, "torn.nii.bz2", "torn or truncated")
+    for ending in (".zst", ".xz"):
+        (tmp_path / f"t1.nii{ending}").write_bytes(b"packed")
+        with pytest.raises(BadInput) as error:
+            volumes.read_scan(tmp_path / f"t1.nii{ending}")
+        one_line(error, f"t1.nii{ending}", f"packed as {ending}", "unpack it, or save it as .nii.gz")
+        assert "download" not in str(error.value)
+
+
+def test_a_compressed_volume_holds_no_more_than_its_bytes_can_stand_for(tmp_path: Path) -> None:
+    header = nib.Nifti1Header()
+    header.set_data_dtype(np.uint8)
+    header.set_data_shape((512, 512, 512))
+    header["vox_offset"] = 352
+    header["magic"] = b"n+1"
+    for name, pack in (("forged.nii.gz", gzip.compress), ("forged.nii.bz2", bz2.compress)):
+        (tmp_path / name).write_bytes(pack(header.binaryblock + bytes(4)))
+        with pytest.raises(BadInput) as error:
+            volumes.read_scan(tmp_path / name)
+        one_line(error, name, "512 x 512 x 512 voxels, more than the file can hold")
 
 
 def test_scattered_nan_becomes_background(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from braintransfer.errors import BadInput
@@ -64,15 +64,16 @@ def scans(
     spacing: float = 2.0,
     contrast: str | float | None = None,
     left_out: LeftOut | None = None,
+    report: Callable[[str], None] | None = None,
 ) -> Iterator[SubjectScan]:
     """The scans of `limit` people of a target (0: everybody), each on its own grid; the same for the same `seed`.
 
     `spacing` (mm) is that of simulated scans only; `contrast` ("real", "demo" or a number; 1.0 for the null check) that
     of inserted lesions only. Bad files are refused all at once; with `left_out` they are left out and named to it.
-    BadInput when the recipe holds pictures.
+    `report` gets a line where people cannot be drawn evenly over age. BadInput when the recipe holds pictures.
     """
     if recipe.kind == "volumes":
-        yield from folder_scans(recipe, data_root, limit, seed, left_out)
+        yield from folder_scans(recipe, data_root, limit, seed, left_out, report)
     elif recipe.kind == "semisynthetic" and recipe.lesions is not None:
         from braintransfer.recipes import screening
         from braintransfer.recipes.semisynthetic import semisynthetic_scans

@@ -9,7 +9,7 @@ import numpy as np
 
 from braintransfer.errors import BadInput
 from braintransfer.provenance import sha256_bytes
-from braintransfer.recipes.files import how_to_get, match_files, people_of, scan_files
+from braintransfer.recipes.files import how_to_get, match_files, people_of, scan_files, with_headers
 from braintransfer.recipes.matlab import check_matlab, matlab_files
 from braintransfer.recipes.picture_sets import disagreements, list_files, picture_files
 from braintransfer.recipes.pictures import label_of, read_mask_of, read_picture
@@ -86,7 +86,7 @@ def _files(recipe: Recipe, data_root: Path | str | None, left_out: LeftOut | Non
         return slice_inputs(recipe, data_root, left_out)
     tables = [root / recipe.people.file] if recipe.people is not None else []
     scans = scan_files(recipe, data_root)
-    return tables + [p for f in scans for p in (f.image, f.mask, f.brain, *f.more_masks) if p is not None]
+    return tables + with_headers(p for f in scans for p in (f.image, f.mask, f.brain, *f.more_masks) if p is not None)
 
 
 def input_files(recipe: Recipe, data_root: Path | str | None, left_out: LeftOut | None = None) -> list[Path]:
@@ -99,7 +99,8 @@ def input_files(recipe: Recipe, data_root: Path | str | None, left_out: LeftOut 
         if library is None:
             found.update(_files(part, data_root, left_out))
         else:
-            found.update(path for path, _ in match_files(part.root(data_root) / library.folder, library.pattern))
+            masks = match_files(part.root(data_root) / library.folder, library.pattern)
+            found.update(with_headers(path for path, _ in masks))
     return sorted(found)
 
 

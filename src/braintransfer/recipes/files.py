@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import itertools
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from braintransfer.recipes.schema import Recipe, SubjectTable, load_recipe
 from braintransfer.untrusted import name_of_one
 
 _FIELD = re.compile(r"\{(\w+)\}")
+_PAIR = re.compile(r"\.img(\.gz|\.bz2)?$")
 FIELDS = ("subject", "session", "site", "scan", "sample", "label", "group", "part")
 
 
@@ -104,11 +106,29 @@ def read_table(path: Path, separator: str, needed: list[str]) -> list[dict[str, 
     return rows
 
 
-def _age(text: str) -> float | None:
+def number_in(text: str) -> float | None:
+    """The number that a table says; None where it says none (n/a, nan, inf).
+
+    The oldest stand in tables without names as "90+", "89+" or "> 89": that is read as the number, so that they count as old.
+    """
     try:
-        return float(text)
+        number = float(re.sub(r"^(>=|>|\u2265)\s*|\s*\+$", "", text.strip()))
     except ValueError:
-        return None  # BIDS writes n/a
+        return None
+    return number if math.isfinite(number) else None
+
+
+def masks_of(recipe: Recipe, root: Path, fields: dict[str, str]) -> tuple[Path | None, tuple[Path, ...]]:
+    """The mask of a scan (None without a pattern; it may be missing), and further ones that are there."""
+    mask = root / fill(recipe.patterns.mask, fields) if recipe.patterns.mask else None
+    pattern = fill(recipe.patterns.more_masks, fields)
+    return mask, tuple(other for other, _ in match_files(root, pattern) if other != mask) if pattern else ()
+
+
+def with_headers(paths: Iterable[Path]) -> list[Path]:
+    """The files, and those that belong to them: Analyze (and a NIfTI pair) keeps shape and byte order in a file of its own."""
+    paths = list(paths)
+    return paths + [p.with_name(_PAIR.sub(r".hdr\1", p.name)) for p in paths if _PAIR.search(p.name)]
 
 
 def people_of(recipe: Recipe, root: Path) -> dict[str, dict[str, str]]:
@@ -153,11 +173,9 @@ def scan_files(recipe: Recipe, data_root: Path | str | None) -> list[ScanFiles]:
             site = fields.get("site") or (row[table.site] if table and row and table.site else "")
             if recipe.volume.sites and site not in recipe.volume.sites:
                 continue
-            age = _age(row[table.age]) if table and row and table.age else None
-            mask = root / fill(recipe.patterns.mask, fields) if recipe.patterns.mask else None
+            age = number_in(row[table.age]) if table and row and table.age else None
+            mask, others = masks_of(recipe, root, fields)
             brain = None if recipe.patterns.brain == "nonzero" else root / fill(recipe.patterns.brain, fields)
-            pattern = fill(recipe.patterns.more_masks, fields)
-            others = tuple(other for other, _ in match_files(root, pattern) if other != mask) if pattern else ()
             found.append(ScanFiles(subject, scan, site, age, path, mask, brain, others, before))
     if strangers:
         raise BadInput(

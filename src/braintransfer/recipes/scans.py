@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from braintransfer import study
 from braintransfer.errors import BadInput
-from braintransfer.recipes.files import ScanFiles, scan_files
+from braintransfer.recipes.files import ScanFiles, scan_files, some
 from braintransfer.recipes.readable import LeftOut, refuse
 from braintransfer.recipes.samples import SubjectScan
 from braintransfer.recipes.schema import Recipe
@@ -27,27 +27,49 @@ MAKE_BRAIN_MASKS = (
 def read_subject_scan(recipe: Recipe, files: ScanFiles) -> SubjectScan:
     """Read one scan with its mask (zeros where the set has none) and its brain, all on the scan's own grid.
 
-    Several masks of a scan are joined: where they disagree the higher class stands. BadInput as `read_scan` and `read_mask`.
+    BadInput as `read_labelled` and `read_brain`.
     """
-    how = recipe.volume
-    image = read_scan(files.image, how.channel, how.stored_axes)
-    same_voxels = how.same_voxels or bool(how.stored_axes)
-    mask = np.zeros(image.data.shape, np.uint8)
-    for path in (files.mask, *files.more_masks):
-        if path is not None:
-            labels = recipe.labels or {1: 1}
-            np.maximum(mask, read_mask(path, image, None, labels, how.threshold, same_voxels), out=mask)
-    if files.brain is None:
-        brain = brain_of(image.data)
-    elif files.brain.is_file():
-        brain = read_mask(files.brain, image, same_voxels=same_voxels) > 0
-    else:
-        raise BadInput(f"{files.brain}: brain mask is missing; {MAKE_BRAIN_MASKS}")
-    check_brain(image, brain)
-    refuse_head(image, brain)
+    image, mask = read_labelled(recipe, files.image, (files.mask, *files.more_masks))
+    brain = read_brain(recipe, image, files.brain)
     outside = int(((mask > 0) & ~brain).sum())
     notes: dict[str, object] = {"labelled_voxels_outside_brain": outside} if outside else {}
     return SubjectScan(files.subject, files.scan, files.site, files.age, image, mask, brain, notes)
+
+
+def read_labelled(recipe: Recipe, image: Path, masks: Iterable[Path | None]) -> tuple[Scan, np.ndarray]:
+    """A scan with its mask as uint8 (X, Y, Z) of class indices (zeros where there is none), read as the recipe says.
+
+    Several masks of a scan are joined: where they disagree the higher class stands. BadInput as `read_scan` and `read_mask`.
+    """
+    how = recipe.volume
+    scan = read_scan(image, how.channel, how.stored_axes)
+    mask = np.zeros(scan.data.shape, np.uint8)
+    for path in masks:
+        if path is not None:
+            labels = recipe.labels or {1: 1}
+            np.maximum(mask, read_mask(path, scan, None, labels, how.threshold, _same_voxels(recipe)), out=mask)
+    return scan, mask
+
+
+def read_brain(recipe: Recipe, scan: Scan, path: Path | None) -> np.ndarray:
+    """The brain of a scan as bool (X, Y, Z): its mask at `path`, or what is not 0 where that is None.
+
+    BadInput as `read_mask`, for a mask that is missing, and for one that can be no brain.
+    """
+    if path is None:
+        brain = brain_of(scan.data)
+    elif path.is_file():
+        brain = read_mask(path, scan, same_voxels=_same_voxels(recipe)) > 0
+    else:
+        raise BadInput(f"{path}: brain mask is missing; {MAKE_BRAIN_MASKS}")
+    check_brain(scan, brain)
+    refuse_head(scan, brain)
+    return brain
+
+
+def _same_voxels(recipe: Recipe) -> bool:
+    """Whether masks lie voxel on voxel, whatever headers say; where the scan's header is not asked, theirs are not either."""
+    return recipe.volume.same_voxels or bool(recipe.volume.stored_axes)
 
 
 def check_brain(image: Scan, brain: np.ndarray) -> None:
@@ -91,14 +113,22 @@ def folder_scans(
     limit: int,
     seed: int,
     left_out: LeftOut | None = None,
+    report: Callable[[str], None] | None = None,
 ) -> Iterator[SubjectScan]:
     """All scans of `limit` people (0: everybody), one after another.
 
     A bad scan stops the walk: the rest is read through, and one BadInput names every bad file. With `left_out`, a bad
-    scan is left out instead and its sentence is given to `left_out`. Nothing is read when files are missing.
+    scan is left out instead and its sentence is given to `left_out`. Nothing is read when files are missing. `report` is told when
+    a few unknown ages keep people from being drawn evenly over age.
     """
     found = scan_files(recipe, data_root)
-    names = set(chosen_people([(f.subject, f.age) for f in found], limit, seed))
+    ages = {f.subject: f.age for f in found}
+    names = set(chosen_people(list(ages.items()), limit, seed))
+    unknown = [name for name, age in ages.items() if age is None]
+    if report is not None and len(names) < len(ages) and 0 < len(unknown) < len(ages):
+        report(
+            f"{recipe.name}: no age of {some(unknown)}, so people are not drawn evenly over age; write it into the table"
+        )
     found = [f for f in found if f.subject in names]
     if left_out is None:
         refuse_missing(recipe.root(data_root), found)

@@ -271,12 +271,20 @@ class Recipe(_Part):
     traps: tuple[str, ...] = ()
     split: Split = Split()
     cells: tuple[str, ...] = ()
+    #: Nothing of it was measured. `kind: simulated` says so by itself; volumes or pictures that a program made must say it.
     simulated: bool = False
     publish: Literal["numbers", "pictures", "volumes"] = "numbers"
     template: bool = False
     #: The YAML file, and whether it lies beside a user's data; filled in by `load_recipe`.
     file: Path = Field(default=Path(), exclude=True)
     bundled: bool = Field(default=True, exclude=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _simulated_by_its_kind(cls, values: object) -> object:
+        if isinstance(values, dict) and values.get("kind") == "simulated":
+            return {"simulated": True, **values}
+        return values
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> Recipe:
@@ -295,6 +303,8 @@ class Recipe(_Part):
         key, value = needs[self.kind]
         if not value:
             raise ValueError(f"kind {self.kind} needs `{key}`")
+        if self.kind == "simulated" and not self.simulated:
+            raise ValueError("kind simulated and `simulated: false` contradict each other; take `simulated` out")
         odd = [c for c in self.cells if c not in CELLS]
         if odd:
             raise ValueError(f"cells: {', '.join(odd)} unknown; allowed are {', '.join(CELLS)}")

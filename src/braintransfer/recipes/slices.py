@@ -13,10 +13,20 @@ from scipy import ndimage
 from braintransfer import study, volumes
 from braintransfer.errors import BadInput
 from braintransfer.provenance import sha256_bytes
-from braintransfer.recipes.files import fill, how_to_get, match_files, people_of, read_table, some
+from braintransfer.recipes.files import (
+    fill,
+    how_to_get,
+    masks_of,
+    match_files,
+    number_in,
+    people_of,
+    read_table,
+    some,
+    with_headers,
+)
 from braintransfer.recipes.readable import LeftOut, drawn, refuse, same_pictures
 from braintransfer.recipes.samples import SourceImage, SubjectScan
-from braintransfer.recipes.scans import check_brain
+from braintransfer.recipes.scans import read_brain, read_labelled
 from braintransfer.recipes.schema import ClassOf, Recipe
 
 #: What each plane sees as x (right), y (up in the picture) and z (from slice to slice), in rows of the world's x, y and z.
@@ -30,7 +40,10 @@ SHOWS = 0.001
 
 @dataclass(frozen=True)
 class SliceFiles:
-    """Where one scan of one person lies; `label` is its class, None where each slice has its own (or the set has none)."""
+    """Where one scan of one person lies; `label` is its class, None where each slice has its own (or the set has none).
+
+    `more_masks` are further masks of the same scan; all together mark the object.
+    """
 
     person: str
     scan: str
@@ -38,6 +51,12 @@ class SliceFiles:
     image: Path
     mask: Path | None
     brain: Path | None
+    more_masks: tuple[Path, ...] = ()
+
+    @property
+    def masks(self) -> tuple[Path, ...]:
+        """All masks of the scan; empty where the set has none."""
+        return tuple(p for p in (self.mask, *self.more_masks) if p is not None)
 
 
 def slice_files(recipe: Recipe, data_root: Path | str | None, left_out: LeftOut | None = None) -> list[SliceFiles]:
@@ -77,7 +96,7 @@ def slice_files(recipe: Recipe, data_root: Path | str | None, left_out: LeftOut 
                 continue
             if label == "":
                 continue
-            mask = root / fill(recipe.patterns.mask, fields) if recipe.patterns.mask else None
+            mask, others = masks_of(recipe, root, fields)
             named = recipe.patterns.brain in ("nonzero", "head")
             brain = None if named else root / fill(recipe.patterns.brain, fields)
             gone = [
@@ -89,7 +108,7 @@ def slice_files(recipe: Recipe, data_root: Path | str | None, left_out: LeftOut 
             if gone and left_out is not None:
                 left_out(gone[0])
             else:
-                found[scan] = SliceFiles(person, scan, label, path, mask, brain)
+                found[scan] = SliceFiles(person, scan, label, path, mask, brain, others)
     for file, names in strangers.items():
         how = "" if table is not None and file == table.file else " (with an empty class to leave them out)"
         raise BadInput(
@@ -123,9 +142,8 @@ def _label(of: ClassOf | None, fields: dict[str, str], rows: dict[str, str], nam
         return ""
     if not of.groups:
         return names.get(value, value)
-    try:
-        number = float(value)
-    except ValueError:
+    number = number_in(value)
+    if number is None:
         return ""
     return next((name for name, (low, high) in of.groups.items() if low <= number < high), "")
 
@@ -134,30 +152,14 @@ def read_slice_scan(recipe: Recipe, files: SliceFiles) -> tuple[volumes.Scan, np
     """One scan with its mask (bool, False where the set has none) and its brain (bool; the head where skulls are on).
 
     All (X, Y, Z) on the scan's own grid, whose affine leads to the recipe's plane: the third world axis runs from slice
-    to slice. BadInput as `read_scan` and `read_mask`.
+    to slice. BadInput as `read_labelled` and `read_brain`.
     """
     rule = recipe.slices
     assert rule is not None
-    axes = recipe.volume.stored_axes
-    scan = volumes.read_scan(files.image, stored_axes=axes)
-
-    def belonging(path: Path, labels: dict[int, int]) -> np.ndarray:
-        mask = volumes.read_mask(path, None if axes else scan, labels=labels)
-        if mask.shape != scan.data.shape:
-            raise BadInput(f"{path}: mask has shape {mask.shape}, its scan {scan.data.shape}; get the pair again")
-        return mask > 0
-
-    mask = np.zeros(scan.data.shape, bool)
-    if files.mask is not None:
-        mask = belonging(files.mask, recipe.labels or {1: 1})
-    if files.brain is not None:
-        brain = belonging(files.brain, {1: 1})
-    else:
-        brain = head_of(scan.data) if recipe.patterns.brain == "head" else volumes.brain_of(scan.data)
-    if recipe.patterns.brain != "head":
-        check_brain(scan, brain)
+    scan, mask = read_labelled(recipe, files.image, files.masks)
+    brain = head_of(scan.data) if recipe.patterns.brain == "head" else read_brain(recipe, scan, files.brain)
     turned = volumes.Scan(scan.data, PLANES[rule.plane] @ scan.affine, scan.spacing, scan.path)
-    return turned, mask, brain
+    return turned, mask > 0, brain
 
 
 def head_of(data: np.ndarray) -> np.ndarray:
@@ -312,13 +314,15 @@ def check_slices(recipe: Recipe, data_root: Path | str | None, size: int = 128) 
             sentences.append(str(error))
             continue
         by_slice = recipe.slices is not None and recipe.slices.class_of is not None and recipe.slices.class_of.mask
-        if files.mask is not None and not by_slice and not any(i.mask.any() for i in items):
-            sentences.append(f"{files.mask}: mask is empty on all slices taken; misaligned, or leave the scan out")
+        if files.masks and not by_slice and not any(i.mask.any() for i in items):
+            sentences.append(f"{files.masks[0]}: mask is empty on all slices taken; misaligned, or leave the scan out")
         images, masks = (np.stack([getattr(i, name) for i in items]) for name in ("image", "mask"))
         pictures.setdefault(sha256_bytes(images.tobytes()), []).append(files.scan)
         outside = float((images[masks > 0] == 0).mean()) if masks.any() else 0.0
         if outside > 0.1:
-            sentences.append(f"{files.mask}: {100 * outside:.0f} % of its object lie outside the brain; misaligned?")
+            sentences.append(
+                f"{files.masks[0]}: {100 * outside:.0f} % of its object lie outside the brain; misaligned?"
+            )
     return sentences + same_pictures(recipe.root(data_root), pictures, "scans ")
 
 
@@ -327,10 +331,5 @@ def slice_inputs(recipe: Recipe, data_root: Path | str | None, left_out: LeftOut
     of = recipe.slices.class_of if recipe.slices is not None else None
     named = [recipe.people.file if recipe.people is not None else "", of.table if of is not None else ""]
     tables = [recipe.root(data_root) / name for name in dict.fromkeys(named) if name]
-    return tables + [p for f in slice_files(recipe, data_root, left_out) for p in _on_disk(f)]
-
-
-def _on_disk(files: SliceFiles) -> list[Path]:
-    paths = [p for p in (files.image, files.mask, files.brain) if p is not None]
-    # Analyze keeps shape and byte order in a file of its own.
-    return paths + [p.with_suffix(".hdr") for p in paths if p.suffix == ".img"]
+    scans = slice_files(recipe, data_root, left_out)
+    return tables + with_headers(p for f in scans for p in (f.image, *f.masks, f.brain) if p is not None)
