@@ -255,22 +255,20 @@ def detect_lesions(
     return _match(*_component_pair(pred, truth, connectivity), voxel_mm3, min_volume_mm3, overlap)
 
 
-def lesion_f1_by_overlap(
+def detect_by_overlap(
     pred: Any,
     truth: Any,
     spacing: Sequence[float],
     overlaps: Sequence[float],
     connectivity: int = 26,
     min_volume_mm3: float = 3.0,
-) -> list[tuple[float, float]]:
-    """Lesion F1 of `detect_lesions` against the overlap that it asks for: `[(overlap, f1), ...]`; labelled once."""
-    voxel_mm3 = math.prod(_spacing(spacing))
-    pair = _component_pair(pred, truth, connectivity)
-    curve = []
+) -> list[LesionDetection]:
+    """`detect_lesions` by each of `overlaps`, in the order given; lesions are labelled once."""
     for overlap in overlaps:
         _detection_rule(min_volume_mm3, overlap)
-        curve.append((float(overlap), _match(*pair, voxel_mm3, min_volume_mm3, overlap).f1))
-    return curve
+    voxel_mm3 = math.prod(_spacing(spacing))
+    pair = _component_pair(pred, truth, connectivity)
+    return [_match(*pair, voxel_mm3, min_volume_mm3, overlap) for overlap in overlaps]
 
 
 def detect_at(

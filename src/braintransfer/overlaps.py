@@ -137,8 +137,7 @@ def predicted(
             labels.append(evaluate.labels_from(per_slice.transpose(1, 0, 2, 3)))
             if own.target in DETECTED:
                 found = evaluate.labels_from(evaluate.own_grid_probabilities(store, scan, places, per_slice)) > 0
-                box = _around(found | (truth > 0))
-                rules = [metrics.detect_lesions(found[box], truth[box] > 0, spacing, overlap=o) for o in OVERLAPS]
+                rules = metrics.detect_by_overlap(found, truth > 0, spacing, OVERLAPS)
                 counts.append([[r.n_truth, r.n_detected, r.n_pred, r.n_true_pred, r.f1] for r in rules])
         made = np.stack(labels), np.array(counts, dtype=float)
         cache.mkdir(parents=True, exist_ok=True)
@@ -146,12 +145,6 @@ def predicted(
         np.savez_compressed(part, labels=made[0], counts=made[1])
         part.replace(path)
         yield made
-
-
-def _around(mask: np.ndarray) -> tuple[slice, ...]:
-    """The box that holds all of a mask; one voxel where it is empty."""
-    inside = [np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
-    return tuple(slice(int(i[0]), int(i[-1]) + 1) if i.size else slice(0, 1) for i in inside)
 
 
 # ---------------------------------------------------------------------------------------------------------------- counts

@@ -449,7 +449,7 @@ def test_slices_of_people_shown_are_kept_only_where_the_licence_lets_pictures_be
     shutil.copy(row / "examples.npz", row / "showcase.npz")
     for folder, change in (
         (row, {"parameters": {"showcase": "shown"}}),
-        (run / "data" / "shown", {"facts": {"publish": publish}}),
+        (run / "data" / "shown", {"status": "done", "outputs": {}, "facts": {"publish": publish}}),
     ):
         folder.mkdir(exist_ok=True)
         (folder / "manifest.json").write_text(json.dumps({**(read_manifest(folder) or {}), **change}), encoding="utf-8")

@@ -284,10 +284,11 @@ def test_the_overlap_curve_falls_and_holds_the_primary_rule() -> None:
     rng = np.random.default_rng(3)
     field = ndimage.gaussian_filter(rng.normal(size=(30, 30, 30)), 1.5)
     truth, pred = field > 0.25, ndimage.shift(field, (1, 1, 0), order=1) > 0.25
-    curve = metrics.lesion_f1_by_overlap(pred, truth, MM, (1e-9, 0.1, 0.5, 0.9))
-    f1 = [value for _, value in curve]
+    overlaps = (1e-9, 0.1, 0.5, 0.9)
+    found = metrics.detect_by_overlap(pred, truth, MM, overlaps)
+    assert found == [metrics.detect_lesions(pred, truth, MM, overlap=o) for o in overlaps]
+    f1 = [rule.f1 for rule in found]
     assert f1 == sorted(f1, reverse=True) and f1[0] > f1[-1]
-    assert dict(curve)[0.1] == metrics.detect_lesions(pred, truth, MM).f1
 
 
 def test_froc_trades_false_lesions_for_found_ones() -> None:

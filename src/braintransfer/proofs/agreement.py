@@ -422,7 +422,7 @@ def _measure(kind: str) -> dict[str, Any]:
     metrics.score_volume(pred, truth, spacing, names, probabilities, np.ones(SHAPE, bool), detect=True)
     metrics.msseg_lesions(pred, truth, spacing)
     metrics.atlas_lesion_f1(pred, truth)
-    metrics.lesion_f1_by_overlap(pred, truth, spacing, overlaps)
+    metrics.detect_by_overlap(pred, truth, spacing, overlaps)
     seconds, cpu, peak = time.perf_counter() - start, time.process_time() - cpu, peak_memory_mb()
     lesions = int(ndimage.label(truth > 0, np.ones((3, 3, 3)))[1])
     return {
