@@ -216,7 +216,9 @@ def test_what_the_readme_says_of_the_books_own_run_is_still_true() -> None:
     assert set(others.index) == {"replicate_imagenette", "replicate_lesions", "replicate_malf"}
     assert others["difference"].abs().max() < 0.021 and "differ by less than .021 from it" in said
     others = others[others["source"] == "mri-segmentation"]
-    arms = arms.loc[["shuffled_masks", "size_0.1"]]
+    arms = arms.loc[["shuffled_masks", "size_0.1", "size_0.25", "size_0.5"]]
+    assert set(arms.loc[["size_0.25", "size_0.5"], "target"]) == {"stroke"}
+    assert "on stroke lesions also with a quarter and with half" in said
     both = {
         name: read_run(compare.parent.with_name(name), reference=True).results
         for name in ("reference_lite2", "reference")
@@ -240,7 +242,7 @@ def test_what_the_readme_says_of_the_books_own_run_is_still_true() -> None:
     )
     near = led.loc[("mri-segmentation", "scratch")]
     assert near["lower"] < 0 < near["upper"] and "and these two are not told apart" in said
-    assert len(arms) == 2 * len(study.HEADLINE) and arms["difference"].between(-0.02, 0, inclusive="neither").all()
+    assert len(arms) == 2 * len(study.HEADLINE) + 2 and arms["difference"].between(-0.02, 0, inclusive="neither").all()
     arms = pd.concat([arms, others])
     assert (arms["difference_lower"] < 0).all() and (arms["difference_upper"] > 0).all()
     assert "the interval of each of these differences contains zero" in said
