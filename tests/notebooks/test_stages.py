@@ -447,12 +447,15 @@ def test_slices_of_people_shown_are_kept_only_where_the_licence_lets_pictures_be
     row = next(run.glob("targets/main/stroke/*/fold-0/seed-0"))
     (row / "showcase.csv").write_text("subject,scan,metric,class,value\n", encoding="utf-8")
     shutil.copy(row / "examples.npz", row / "showcase.npz")
-    for folder, change in (
-        (row, {"parameters": {"showcase": "shown"}}),
-        (run / "data" / "shown", {"status": "done", "outputs": {}, "facts": {"publish": publish}}),
+    shown = run / "data" / "shown"
+    trained, stroke = read_manifest(row), read_manifest(run / "data" / "stroke")
+    assert trained is not None and stroke is not None
+    for folder, manifest in (
+        (row, {**trained, "parameters": {**trained["parameters"], "showcase": "shown"}}),
+        (shown, {**stroke, "facts": {**stroke["facts"], "publish": publish}}),
     ):
         folder.mkdir(exist_ok=True)
-        (folder / "manifest.json").write_text(json.dumps({**(read_manifest(folder) or {}), **change}), encoding="utf-8")
+        (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     kept = reference.keep(run, tmp_path / "kept", report=lambda line: None)
     names = {p.name for p in (kept / row.relative_to(run)).iterdir()}
     assert "showcase.csv" in names and ("showcase.npz" in names) == (publish == "pictures")
