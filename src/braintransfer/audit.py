@@ -311,9 +311,8 @@ def audit(settings: AuditSettings, report: Callable[[str], None] = print) -> Aud
                               "names": "; ".join(names[:3]), "verdict": verdict, "why": why})  # fmt: skip
     leaks = pd.DataFrame(table, columns=COLUMNS)
     with only_writer(settings.folder):
-        (settings.folder / MANIFEST).unlink(
-            missing_ok=True
-        )  # should this one find a leak, no earlier one may speak for it
+        # should this one find a leak, no earlier one may speak for it
+        (settings.folder / MANIFEST).unlink(missing_ok=True)
         write_table(settings.folder / "leaks.csv", leaks)
         write_table(settings.folder / "planted.csv", known := planted(sets))
         _save_pairs(settings.folder / "pairs.npz", pairs)

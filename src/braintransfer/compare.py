@@ -288,11 +288,10 @@ def compare(settings: CompareSettings, report: Callable[[str], None] = print) ->
     checked = read_manifest(settings.inputs / "audit")
     if checked is None:
         raise BadInput(f"the leak audit of {settings.inputs} is not finished; run it first (braintransfer run)")
-    for name, digest_then in checked["inputs"].items():
-        if read_manifest(settings.inputs / name) and content_digest(settings.inputs / name) != digest_then:
-            raise BadInput(
-                f"{settings.inputs / name} was prepared again after the leak audit; repeat the audit (braintransfer run)"
-            )
+    for name, audited in checked["inputs"].items():
+        place = settings.inputs / name
+        if read_manifest(place) and content_digest(place) != audited:
+            raise BadInput(f"{place} was prepared again after the leak audit; repeat the audit (braintransfer run)")
     inputs["audit"] = checked["key"]
     targets = list(dict.fromkeys(t for t, _, _ in cells))
     unlearnable = null_checks(settings, targets)

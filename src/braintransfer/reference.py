@@ -113,8 +113,7 @@ def _thinned(history: pd.DataFrame) -> pd.DataFrame:
 def _keep_examples(run: Path, part: Path) -> None:
     results = tables.read_results(run / "results.csv")
     for target in study.TARGETS:
-        facts = (read_manifest(run / "data" / target) or {}).get("facts", {})
-        if may_be_shown(facts):
+        if _may_be_shown(run, target):
             having = figures.read_examples(run, target)
             people = sorted({subject for found in having.values() for subject in found})
             chosen = set(figures.choose_examples(results, target, people).values())
@@ -122,9 +121,13 @@ def _keep_examples(run: Path, part: Path) -> None:
                 _keep_arrays(path, part / path.relative_to(run), chosen)
     for path in sorted(run.glob("targets/main/*/*/fold-*/seed-*/showcase.*")):
         dataset = (read_manifest(path.parent) or {}).get("parameters", {}).get("showcase", "")
-        facts = (read_manifest(run / "data" / dataset) or {}).get("facts", {}) if dataset else {}
-        if path.suffix == ".csv" or may_be_shown(facts):
+        if path.suffix == ".csv" or _may_be_shown(run, dataset):
             _copy(path, part / path.relative_to(run))
+
+
+def _may_be_shown(run: Path, dataset: str) -> bool:
+    manifest = read_manifest(run / "data" / dataset)
+    return manifest is not None and may_be_shown(manifest.get("facts", {}))
 
 
 def _keep_arrays(source: Path, to: Path, subjects: set[str]) -> None:
@@ -211,11 +214,10 @@ def release(run: Path, source: str, folder: Path) -> Path:
             )
     atomic_write_text(folder / "README.md", card)
     sums = []
-    for path in (seed / "encoder.safetensors" for seed in seeds):
-        name = f"{source}-{path.parent.name}"
-        _copy(path, folder / f"{name}.safetensors")
-        manifest = read_manifest(path.parent)
-        atomic_write_json(folder / f"{name}.json", manifest)
+    for seed in seeds:
+        name = f"{source}-{seed.name}"
+        _copy(seed / "encoder.safetensors", folder / f"{name}.safetensors")
+        atomic_write_json(folder / f"{name}.json", read_manifest(seed))
         sums += [f"{sha256_file(folder / f'{name}{end}')}  {name}{end}" for end in (".safetensors", ".json")]
     _copy(project_root() / "CITATION.cff", folder / "CITATION.cff")
     atomic_write_text(folder / "SHA256SUMS", "\n".join(sums) + "\n")

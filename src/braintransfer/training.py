@@ -388,9 +388,8 @@ def _put_down(state: _State, path: Path, key: str) -> None:
         tensors |= {f"adam.{number}.{name}": value for name, value in moments.items()}
     tensors["generator"] = state.generator.get_state()
     tensors["losses"] = torch.stack(state.losses)
-    atomic_write_bytes(
-        path, weight_file(tensors, {"key": key, "step": str(state.step), "seconds": f"{state.seconds:.3f}"})
-    )
+    header = {"key": key, "step": str(state.step), "seconds": f"{state.seconds:.3f}"}
+    atomic_write_bytes(path, weight_file(tensors, header))
 
 
 def _take_up(state: _State, path: Path, key: str) -> bool:

@@ -13,7 +13,7 @@ from braintransfer.book.origins import manifests_of
 from braintransfer.book.runs import Run
 from braintransfer.errors import BadInput
 from braintransfer.provenance import project_root
-from braintransfer.settings import read_profile
+from braintransfer.settings import profile_of
 from braintransfer.study import HEADLINE, SOURCES, TARGETS, domain_task
 from braintransfer.tables import people_words, seeds_words
 from braintransfer.untrusted import as_markdown
@@ -334,7 +334,7 @@ def what_runs_are(runs: Mapping[str, Run]) -> pd.DataFrame:
 def arms_missing(run: Run) -> str:
     """A sentence that names the arms that the run's profile asks for and the run does not have, whole or in part; empty where it has all."""
     try:
-        asked = read_profile(str(run.facts.get("profile", ""))).arms
+        asked = profile_of(run.folder, str(run.facts.get("profile", ""))).arms
     except BadInput:
         return ""
     having = set()
