@@ -1,27 +1,18 @@
-"""From a trained network to scores: whole volumes, brought back to each scan's own grid, against the untouched reference."""
+"""From a network's probabilities to scores: whole volumes, in each scan's own grid, against the untouched reference."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-import torch
-from torch import nn
 
 from braintransfer import metrics, study, volumes
 from braintransfer.errors import BadInput
-from braintransfer.machine import Machine
 from braintransfer.store import Store
-from braintransfer.training import outputs
 
 #: A voxel with a larger probability is predicted; and where the free-response curve is sampled.
 THRESHOLD = 0.5
 FROC_THRESHOLDS = (0.1, 0.3, THRESHOLD, 0.7, 0.9)
-
-
-def slice_probabilities(network: nn.Module, images: np.ndarray, machine: Machine) -> np.ndarray:
-    """Class probabilities (n, C + 1, H, W) float32 of uint8 slices (n, H, W); the network in evaluation mode."""
-    return torch.softmax(outputs(network, images, machine), dim=1).numpy()
 
 
 def grid_of(store: Store, scan: str) -> volumes.Grid:

@@ -45,6 +45,7 @@ from braintransfer.training import (
     fit,
     segmentation_batch,
     segmentation_loss,
+    slice_probabilities,
     start_at_prior,
 )
 from braintransfer.transfer import LoadReport, add_decoder, match_moments, start_from, weight_file
@@ -272,7 +273,7 @@ def score_people(
         images, masks = store.load(rows, fold=fold)
         slices = store.slices["slice"].to_numpy()[rows]
         start = time.perf_counter()
-        per_slice = evaluate.slice_probabilities(network, images, machine)
+        per_slice = slice_probabilities(network, images, machine)
         seconds += time.perf_counter() - start
         probabilities = evaluate.own_grid_probabilities(store, scan, slices, per_slice)
         labels = evaluate.labels_from(probabilities)

@@ -111,6 +111,7 @@ def predicted(
     """
     from braintransfer import evaluate, metrics, predict
     from braintransfer.machine import Machine
+    from braintransfer.training import slice_probabilities
 
     store = own.store
     weights = {source: sha256_file(path) for source, path in own.here.items() if source in sources}
@@ -133,7 +134,7 @@ def predicted(
         places = store.slices["slice"].to_numpy()[rows]
         labels, counts = [], []
         for source in sources:
-            per_slice = evaluate.slice_probabilities(network(source), images, Machine())
+            per_slice = slice_probabilities(network(source), images, Machine())
             labels.append(evaluate.labels_from(per_slice.transpose(1, 0, 2, 3)))
             if own.target in DETECTED:
                 found = evaluate.labels_from(evaluate.own_grid_probabilities(store, scan, places, per_slice)) > 0

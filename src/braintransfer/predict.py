@@ -16,6 +16,7 @@ from braintransfer.machine import Machine
 from braintransfer.network import build_unet
 from braintransfer.provenance import read_manifest
 from braintransfer.recipes.scans import refuse_head
+from braintransfer.training import slice_probabilities
 from braintransfer.untrusted import name_of_one
 
 #: The largest side of a slice, in pixels: of a network's own, and of what is made for a brain larger than these.
@@ -100,7 +101,7 @@ def predict_scan(trained: TrainedNetwork, scan: Path, out: Path, brain_mask: Pat
     working = volumes.to_uint8(volumes.to_grid(image.data, image.affine, grid), inside)
     shown = np.flatnonzero(inside.any(axis=(0, 1)))
     machine = Machine(device="cpu", precision="fp32", channels_last=False, threads=1)
-    per_slice = evaluate.slice_probabilities(trained.network, volumes.to_slices(working)[shown], machine)
+    per_slice = slice_probabilities(trained.network, volumes.to_slices(working)[shown], machine)
     probabilities = evaluate.volume_in_own_grid(grid, shown, per_slice, image.data.shape, image.affine)
     labels = evaluate.labels_from(probabilities)
     part = out.with_name(f".{out.name.removesuffix('.nii.gz')}.part.nii.gz")

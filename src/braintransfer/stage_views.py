@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.patches import Patch
-from torch import nn
 
 from braintransfer import figures, study
 from braintransfer.errors import BadInput
@@ -20,6 +19,9 @@ from braintransfer.provenance import read_manifest
 from braintransfer.store import Store
 from braintransfer.tables import METRIC_TITLES, SOURCE_TITLES, TARGET_TITLES, column_title, data_kind, number
 from braintransfer.untrusted import as_markdown
+
+if TYPE_CHECKING:
+    from torch import nn  # 2 s of every stage's start that trains nothing
 
 
 # ---------------------------------------------------------------------------------------------------------------- stores

@@ -465,6 +465,11 @@ def outputs(network: nn.Module, images: np.ndarray | Tensor, machine: Machine, b
     return torch.cat(parts)
 
 
+def slice_probabilities(network: nn.Module, images: np.ndarray, machine: Machine) -> np.ndarray:
+    """Class probabilities (n, C + 1, H, W) float32 of uint8 slices (n, H, W); the network in evaluation mode."""
+    return torch.softmax(outputs(network, images, machine), dim=1).numpy()
+
+
 def _corrupted(images: np.ndarray, of: slice = slice(None)) -> tuple[Tensor, Tensor, Tensor]:
     """Pictures with a fixed corruption for looking at the restoration: corrupted, original (normalised), changed."""
     tensor = torch.from_numpy(np.ascontiguousarray(images[of]))
