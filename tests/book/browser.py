@@ -145,7 +145,7 @@ class Chromium:
         while not self.run(condition):
             if time.monotonic() > until:
                 raise TimeoutError(f"never true on the page: {condition}")
-            time.sleep(0.1)
+            time.sleep(0.02)
 
     def press(self, key: str) -> None:
         """A key, pressed where the focus is."""
