@@ -53,6 +53,17 @@ def test_every_person_is_a_point(results: pd.DataFrame) -> None:
     assert sum(len(np.asarray(c.get_offsets())) for c in dots) == len(study.SOURCES) * 5
 
 
+def test_a_size_that_one_source_has_alone_stands_at_its_number(results: pd.DataFrame) -> None:
+    fewer = results[results["source"] == "mri-segmentation"].assign(arm="size_0.25", n_source=25)
+    drawing = figures.samples_figure(pd.concat([results, fewer]), KINDS)
+    marks = {x for line in drawing.figure.axes[0].lines for x in np.unique(line.get_xdata())}
+    assert {25, study.IMAGENET_IMAGES} <= marks and len([x for x in marks if 60 < x < 160]) == len(
+        study.PRETRAINED_HERE
+    )
+    assert "A line joins the sizes of one source" in drawing.caption
+    assert "A line joins" not in figures.samples_figure(results, KINDS).caption
+
+
 def test_a_caption_can_be_read_alone(results: pd.DataFrame) -> None:
     for target, words in (("stroke", "Semi-synthetic"), ("ms", "Simulated"), ("anatomy", "Real scans")):
         caption = figures.accuracy_figure(results, target, KINDS).caption

@@ -303,11 +303,12 @@ def samples_figure(results: pd.DataFrame, kinds: Mapping[str, str]) -> Drawing:
     figure, axes = new_figure(6.2, 2.6 * max(len(present), 1) + 0.6, rows=max(len(present), 1))
     sizes = sorted({int(n) for n in kept["n_source"] if n > 0})
     zero = (sizes[0] if sizes else 10) / 4
-    spoken, drawn, sizes_of = [], [], []
+    spoken, drawn, sizes_of, joined = [], [], [], ""
     with matplotlib.rc_context(STYLE):
         for axis, target in zip(axes[:, 0], present, strict=False):
             metric = HEADLINE[target]
             tested: list[dict[str, Any]] = []
+            alike = kept[kept["target"] == target].groupby("n_source")["source"].nunique()
             for source in SOURCES:
                 cell = kept[(kept["source"] == source) & (kept["target"] == target)]
                 points = []
@@ -318,11 +319,11 @@ def samples_figure(results: pd.DataFrame, kinds: Mapping[str, str]) -> Drawing:
                     if row and math.isfinite(row["mean"]):
                         points.append((int(n_source), row))
                         tested.append(row)
+                places = []
                 for step, (n_source, row) in enumerate(sorted(points, key=lambda p: p[0])):
                     # sources with equal sizes are moved apart by a few per cent so that none hides another
-                    place = (n_source or zero) * 1.09 ** (
-                        SOURCES.index(source) - 4.5 if n_source and source != "imagenet" else 0
-                    )
+                    place = (n_source or zero) * 1.09 ** (SOURCES.index(source) - 4.5 if alike[n_source] > 1 else 0)
+                    places.append((place, row["mean"]))
                     axis.plot(
                         [place, place],
                         [row["lower"], row["upper"]],
@@ -345,6 +346,9 @@ def samples_figure(results: pd.DataFrame, kinds: Mapping[str, str]) -> Drawing:
                     )
                     cell_of = {"target": target, "metric": metric, "source": source, "images": n_source}
                     drawn.append(cell_of | mean_and_interval(row))
+                if len(places) > 1:
+                    axis.plot(*zip(*places, strict=True), color=COLOURS[source], linewidth=1, zorder=1)
+                    joined = " A line joins the sizes of one source."
             sizes_of.append(_sized(target, kinds, tested))
             axis.set_title(f"{TARGET_TITLES[target]} ({METRIC_TITLES[metric]})")
             ticks = [zero, *[10**e for e in range(1, 8) if zero < 10**e <= 2e6]]
@@ -353,7 +357,7 @@ def samples_figure(results: pd.DataFrame, kinds: Mapping[str, str]) -> Drawing:
         source_legend(figure, axes)
     caption = (
         f"Accuracy against the number of unique pre-training images. {_sentence(sizes_of)}. Mark and bar: mean and its 95 % interval over people and "
-        "seeds. Sources of equal size are drawn side by side. The axis is logarithmic; random weights stand at 0. "
+        f"seeds. Sources of equal size are drawn side by side.{joined} The axis is logarithmic; random weights stand at 0. "
         "ImageNet differs from the others in much besides its size."
     )
     return Drawing(figure, caption, ". ".join(spoken) + ".", pd.DataFrame(drawn))
