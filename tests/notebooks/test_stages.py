@@ -247,6 +247,7 @@ def undisturbed(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for part in ("data", "audit", "targets/main/stroke/scratch", "targets/main/stroke/mri-segmentation"):
         shutil.copytree(tiny / part, copy / part)
     shutil.copytree(tiny / "sources" / "main" / "mri-segmentation", copy / "sources" / "main" / "mri-segmentation")
+    shutil.copy(tiny / "machine.json", copy)  # measured once
     done = door(folder, "run", "--profile", "tiny", "--only", FEW)
     assert done.returncode == 0, done.stderr
     return folder
@@ -387,6 +388,8 @@ def test_a_stage_with_bad_input_fails_with_2_and_what_is_done_stays(undisturbed:
     mine = undisturbed / "mine.yaml"
     nobody = profile.replace("n_train: 2, n_validation: 1}", "n_train: 2, n_validation: 0}", 1)
     mine.write_text(f"{nobody}\narms: {{tuned_rate: {{sources: [scratch]}}}}\n", encoding="utf-8")
+    (undisturbed / "runs" / "mine").mkdir()
+    shutil.copy(undisturbed / "runs" / "tiny" / "machine.json", undisturbed / "runs" / "mine")
     ended = door(undisturbed, "run", "--profile", "mine.yaml", "--only", "stroke:scratch:tuned_rate")
     assert ended.returncode == 2
     assert "has no validation people" in ended.stderr

@@ -56,9 +56,7 @@ def test_a_contender_runs_in_a_process_of_its_own_from_start_to_score(run: Path)
     assert 0 <= found["Dice"] <= 1
 
 
-def test_the_ceiling_is_the_same_network_on_a_batch_that_lies_ready(
-    run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_ceiling_is_the_same_network_on_a_batch_that_lies_ready(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speed, "BLOCK", 4)
     table = speed.ceiling_table(speed.demo_store(run), crops=(32,), rounds=1)
     (row,) = table.to_dict("records")
