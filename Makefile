@@ -35,8 +35,8 @@ study: environment
 book: environment
 	@$(BIN)/braintransfer book $(if $(filter command environment,$(origin PROFILE)),--profile $(call typed,PROFILE))
 
-# A file's tests stay in one process (loadfile), so that they share what its fixtures made. Files in the order of their folders: the long
-# ones (book, notebooks, robustness) come first, and no process waits for the other at the end.
+# A file's tests stay in one process (loadfile), so that they share what its fixtures made. Folders in the order of
+# pyproject.toml's testpaths: the long ones come first, and no process waits for the other at the end.
 test: environment
 	@$(BIN)/python -m pytest $(if $(value DATA),--data $(call typed,DATA)) \
 	  $(if $(value JOBS),--numprocesses $(call typed,JOBS),--numprocesses logical --maxprocesses 4) --dist loadfile --no-loadscope-reorder

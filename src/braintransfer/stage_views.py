@@ -21,7 +21,7 @@ from braintransfer.tables import METRIC_TITLES, SOURCE_TITLES, TARGET_TITLES, co
 from braintransfer.untrusted import as_markdown
 
 if TYPE_CHECKING:
-    from torch import nn  # 2 s of every stage's start that trains nothing
+    from torch import nn  # the audit starts without torch
 
 
 # ---------------------------------------------------------------------------------------------------------------- stores

@@ -242,9 +242,11 @@ def test_what_the_readme_says_of_the_books_own_run_is_still_true() -> None:
     near = led.loc[("mri-segmentation", "scratch")]
     assert near["lower"] < 0 < near["upper"] and "and these two are not told apart" in said
     assert len(arms) == 4 * len(study.HEADLINE)
+    fewest = arms.loc[["shuffled_masks", "size_0.1"], "difference"]
+    assert fewest.between(-0.02, 0, inclusive="neither").all()
     arms = pd.concat([arms, others])
     bounds = ["difference", "difference_lower", "difference_upper"]
-    assert arms["difference"].abs().max() < 0.021 and f"One of these {len(arms)} intervals leaves out zero" in said
+    assert arms["difference"].abs().max() < 0.021 and f"One of their {len(arms)} intervals leaves out zero" in said
     apart = (arms["difference_lower"] > 0) | (arms["difference_upper"] < 0)
     assert [(arm, row["target"]) for arm, row in arms[apart].iterrows()] == [("size_0.25", "ms")]
     ends, lower, upper = (short(float(value), 3) for value in arms.loc[apart, bounds].iloc[0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import subprocess
 import sys
 import tomllib
 from importlib import metadata
@@ -202,3 +203,17 @@ def test_what_is_imported_is_named_and_what_is_named_is_used() -> None:
     imported = imported_packages() - set(sys.stdlib_module_names) - {PROJECT["name"]} - apart
     assert imported <= set(named), "imported, but not in pyproject.toml"
     assert {named[name] for name in set(named) - imported} <= set(NOT_IMPORTED), "in pyproject.toml, but used nowhere"
+
+
+@pytest.mark.parametrize(("stage", "unneeded"), [("audit", {"torch", "timm"}), ("compare", {"timm", "torchvision"})])
+def test_a_stage_that_trains_nothing_starts_without_what_networks_need(stage: str, unneeded: set[str]) -> None:
+    cells = json.loads((ROOT / "notebooks" / f"{stage}.ipynb").read_text(encoding="utf-8"))["cells"]
+    (imports,) = ("".join(cell["source"]) for cell in cells if cell.get("id") == "imports")
+    command = [sys.executable, "-c", f"{imports}\nimport sys; print(*sys.modules)"]
+    loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert f"braintransfer.{stage}" in loaded and not unneeded & set(loaded)
+
+
+def test_no_folder_of_tests_is_left_out() -> None:
+    asked = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pytest"]["ini_options"]
+    assert sorted(asked["testpaths"]) == sorted({f"tests/{p.parent.name}" for p in ROOT.glob("tests/**/test_*.py")})

@@ -308,7 +308,7 @@ def samples_figure(results: pd.DataFrame, kinds: Mapping[str, str]) -> Drawing:
         for axis, target in zip(axes[:, 0], present, strict=False):
             metric = HEADLINE[target]
             tested: list[dict[str, Any]] = []
-            alike = kept[kept["target"] == target].groupby("n_source")["source"].nunique()
+            sharing = kept[kept["target"] == target].groupby("n_source")["source"].nunique()
             for source in SOURCES:
                 cell = kept[(kept["source"] == source) & (kept["target"] == target)]
                 points = []
@@ -322,7 +322,7 @@ def samples_figure(results: pd.DataFrame, kinds: Mapping[str, str]) -> Drawing:
                 places = []
                 for step, (n_source, row) in enumerate(sorted(points, key=lambda p: p[0])):
                     # sources with equal sizes are moved apart by a few per cent so that none hides another
-                    place = (n_source or zero) * 1.09 ** (SOURCES.index(source) - 4.5 if alike[n_source] > 1 else 0)
+                    place = (n_source or zero) * 1.09 ** (SOURCES.index(source) - 4.5 if sharing[n_source] > 1 else 0)
                     places.append((place, row["mean"]))
                     axis.plot(
                         [place, place],

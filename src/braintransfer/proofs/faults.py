@@ -129,8 +129,7 @@ class Laboratory:
     def start(self, project: Path, **variables: str) -> subprocess.Popen[bytes]:
         """The same command as ever, in `project`; what it says goes to said.txt there."""
         environment = {
-            **os.environ, **variables, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", "PYTHONDONTWRITEBYTECODE": "",
-            "PYTHONPYCACHEPREFIX": str(self.hook / "compiled"),  # once for all runs, and none of it in a project
+            **os.environ, **variables, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONPATH": os.pathsep.join([str(self.hook), str(self.source / "src")]),
         }  # fmt: skip
         with (project / "said.txt").open("ab") as said:
