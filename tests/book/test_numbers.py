@@ -51,6 +51,7 @@ ALLOWED: dict[str, dict[str, tuple[str, ...]]] = {
         "in no kept table: the first two runs of the ceiling": (".962", ".919", ".967", ".975", ".998", ".993"),
         "in no kept table: an earlier run of the loops": ("1.03", ".8"),
         "in no kept table: bf16 beside fp32 in four runs": (".98", "1.22"),
+        "in no kept table: two shorter trials of the compiled network": ("1.018", ".984"),
     },
 }
 
@@ -141,6 +142,7 @@ def test_words_that_hang_on_a_number_are_still_true() -> None:
     trained = {p: KEPT.column("speed_hardware", "training (samples/s)", {"precision": p}) for p in ("fp32", "bf16")}
     faster = trained["bf16"] / trained["fp32"]
     assert faster.min() >= 0.98 and faster.max() <= 1.22, "the range that the page gives for four runs"
+    assert KEPT.column("speed_compiling", "beside as it is").max() <= 1, "compiling does not pay"
     squares = {p: KEPT.column("speed_hardware", "GFLOP/s of a matrix product", {"precision": p}) for p in trained}
     assert (squares["bf16"] > 1.9 * squares["fp32"]).all(), "twice as fast"
     doubled = {

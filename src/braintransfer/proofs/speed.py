@@ -191,19 +191,22 @@ def hardware_table(
     return pd.DataFrame(rows)
 
 
-def _whole_step(machine: Machine, batch: int) -> tuple[Callable[[], None], Callable[[], Tensor]]:
+def _whole_step(
+    machine: Machine, batch: int, compiled: Mapping[str, Any] | None = None
+) -> tuple[Callable[[], None], Callable[[], Tensor]]:
     """A training step of the study's network on one batch that lies on the device (forward, loss, backward, clipping, optimiser),
-    and its forward alone."""
+    and its forward alone. compiled: what `torch.compile` is told; None leaves the network as it is."""
     schedule = Schedule(steps=1_000_000, batch=batch, crop=VIEW)
     network = machine.place(build_unet(ENCODER, CLASSES + 1, 0)).train()
-    state = _State(network, network, optimiser(network, 1e-4, 0.01), torch.Generator(machine.device))
+    forward = network if compiled is None else torch.compile(network, **compiled)
+    state = _State(network, forward, optimiser(network, 1e-4, 0.01), torch.Generator(machine.device))
     inputs = machine.arrange(torch.rand(batch, 3, VIEW, VIEW))
     targets = torch.zeros(batch, VIEW, VIEW, dtype=torch.int64, device=machine.device)
 
     def step() -> None:
         _learn(state, inputs, targets, segmentation_loss, schedule, machine)
 
-    return step, partial(network, inputs)
+    return step, partial(forward, inputs)
 
 
 def _idle(step: Callable[[], None], machine: Machine, steps: int = 20) -> float:
@@ -219,6 +222,70 @@ def _idle(step: Callable[[], None], machine: Machine, steps: int = 20) -> float:
         several()
     busy = sum(event.self_device_time_total for event in seen.key_averages()) / 1e6
     return max(0.0, 1 - busy / seconds)
+
+
+# --------------------------------------------------------------------------------------------------------------- compiling
+#: How the network may be compiled, by device: what `torch.compile` is told. "reduce-overhead" records steps as CUDA graphs.
+COMPILED: dict[str, dict[str, dict[str, Any]]] = {
+    "cpu": {"compiled": {}},
+    "cuda": {"compiled": {}, "compiled, steps recorded as CUDA graphs": {"mode": "reduce-overhead"}},
+}
+#: Steps until a compiled network is as fast as it gets: it is compiled in the first, and recorded in the next ones.
+SETTLING = 3
+
+
+def compiling_table(
+    ways: Mapping[str, Mapping[str, Any]] | None = None, turns: int = 40, report: Callable[[str], None] = print
+) -> pd.DataFrame:
+    """Whether compiling the network pays: training steps (batches of 8 views) of the compiled one and of the one as it is, in turns.
+
+    On the GPU where there is one (in bf16), else on all threads of the CPU (in fp32). ways: name -> what `torch.compile` is told.
+    Each is tried in two processes, the second of which finds what the first compiled, as the notebooks of a study would. "pays after
+    (steps)": when the second process has won back its start, or "never" where the median of the ratios is not above 1. A way that
+    is not possible here (no C++ compiler, no Triton) has no row, and `report` is told why.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    rows = []
+    for name, told in (COMPILED[device] if ways is None else ways).items():
+        with tempfile.TemporaryDirectory(prefix="braintransfer-speed-") as cache:
+            command = [sys.executable, "-m", "braintransfer.proofs.speed", "compiling", json.dumps(told), str(turns)]
+            around = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": cache}
+            done: list[subprocess.CompletedProcess[str]] = []
+            while len(done) < 2 and all(run.returncode == 0 for run in done):
+                done.append(subprocess.run(command, capture_output=True, text=True, env=around))
+        if done[-1].returncode:
+            reason = (done[-1].stderr.strip().splitlines() or ["no message"])[-1]
+            report(f"{name}: not possible here ({reason})")
+            continue
+        (first, *_), (again, plain, compiled, ratio) = (json.loads(run.stdout.splitlines()[-1]) for run in done)
+        rows.append(
+            {
+                "network": name,
+                "device": device,
+                "first three steps (s)": round(first, 1),
+                "in a second process (s)": round(again, 1),
+                "then a step (ms)": round(1000 * compiled, 1),
+                "a step as it is (ms)": round(1000 * plain, 1),
+                "beside as it is": round(ratio, 3),
+                "pays after (steps)": f"{again / (plain * (1 - 1 / ratio)):.0f}" if ratio > 1 else "never",
+            }
+        )
+    columns = ["network", "device", "first three steps (s)", "in a second process (s)", "then a step (ms)"]
+    return pd.DataFrame(rows, columns=[*columns, "a step as it is (ms)", "beside as it is", "pays after (steps)"])
+
+
+def _compile_once(
+    told: Mapping[str, Any], turns: int, batch: int = SCHEDULE.batch
+) -> tuple[float, float, float, float]:
+    """Seconds of a compiled network's first steps, medians of a later step as it is and compiled, and the median of their ratios."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    machine = dataclasses.replace(machine_here(), device=device, precision="bf16" if device == "cuda" else "fp32")
+    plain, compiled = (_whole_step(machine, batch, way)[0] for way in (None, told))
+    first = sum(_seconds(compiled, machine) for _ in range(SETTLING))
+    _seconds(plain, machine)
+    times = [(_seconds(plain, machine), _seconds(compiled, machine)) for _ in range(turns)]
+    alone, quick = (median(t[k] for t in times) for k in (0, 1))
+    return first, alone, quick, median(a / b for a, b in times)
 
 
 # ---------------------------------------------------------------------------------------------------- beside other loops
@@ -630,6 +697,8 @@ def main(arguments: list[str]) -> None:
     """What the fresh processes of the tables do; the last line printed is JSON."""
     if arguments[0] == "reading":
         result: Any = _read_batches(Path(arguments[1]), int(arguments[2]), int(arguments[3]))
+    elif arguments[0] == "compiling":
+        result = _compile_once(json.loads(arguments[1]), int(arguments[2]))
     elif arguments[0] == "preparing":
         result = _prepare_once(Path(arguments[1]), float(arguments[2]), (int(arguments[3]), int(arguments[4])))
     else:
