@@ -15,12 +15,12 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from braintransfer import study, training
+from braintransfer import claims, study, training
 from braintransfer.errors import BadInput
 from braintransfer.machine import Machine
 from braintransfer.network import build_classifier, build_unet, normalise
 from braintransfer.pretrain import training_rows
-from braintransfer.provenance import write_manifest
+from braintransfer.provenance import project_root, write_manifest
 from braintransfer.store import StoreWriter, open_store
 from braintransfer.training import (
     BATCHES,
@@ -578,6 +578,31 @@ def test_leaving_a_picture_as_it_is_or_showing_the_mean_is_not_restoring(slices)
     mean_shown = performance("selfsupervised", lambda x: mean.expand(len(x), 3, -1, -1), slices)
     assert mean_shown["restoration_error"] == pytest.approx(mean_shown["mean_image_error"], rel=1e-3)
     assert not mean_shown["learned"]
+
+
+def better_and_better(task, share, slices, labels):
+    """What is said of all pictures in order: nothing of the task known at share 0, all of it at 1."""
+    images, masks = slices
+    if task == "classification":
+        right = np.where(np.arange(len(labels)) < round(share * len(labels)), labels, (labels + 1) % 4)
+        return torch.eye(4)[torch.from_numpy(right)]
+    if task == "segmentation":
+        rows = np.arange(masks.shape[1])[None, :, None] >= round(share * masks.shape[1])
+        return torch.eye(2)[torch.from_numpy(((masks > 0) | rows).astype(int))].permute(0, 3, 1, 2)
+    mixed = share * images.astype(np.float32) + (1 - share) * images.mean(0)
+    return ((torch.from_numpy(mixed) - 127) / 128).float()[:, None].expand(-1, 3, -1, -1)
+
+
+@pytest.mark.parametrize("task", ["classification", "segmentation", "selfsupervised"])
+def test_the_gate_of_the_claims_and_the_training_agree_on_who_has_learned(task, slices):
+    rule = claims.load(project_root() / "notebooks" / "claims.yaml").gates.source_learned
+    labels, said = np.arange(40) % 4, []
+    for share in np.arange(0, 1.01, 0.025):
+        answers = iter(better_and_better(task, share, slices, labels).split(16))
+        found = performance(task, lambda x, answers=answers: next(answers), slices, labels)
+        said.append(found["learned"])
+        assert claims.source_has_learned(rule, task, found) is said[-1], found
+    assert said == sorted(said) and set(said) == {False, True}, "from some share on it has learned"
 
 
 @pytest.mark.parametrize("task", ["classification", "segmentation", "selfsupervised"])
