@@ -12,7 +12,7 @@ from typing import Any
 from braintransfer import study
 from braintransfer.errors import BadInput
 from braintransfer.provenance import WHERE, code_hash, digest, project_root
-from braintransfer.settings import Profile, read_parameters
+from braintransfer.settings import Profile, SourceData, read_parameters
 
 
 @cache
@@ -100,33 +100,38 @@ def asked(profile: Profile, run: str, data: str, only: str = "") -> list[Stage]:
 def stages(profile: Profile, run: str, data: str, cells: Sequence[Cell]) -> list[Stage]:
     """Every stage that these cells need, in an order that respects what waits for what."""
     common = {"profile": profile.name, "read_from": run, "write_to": run}
+    made = _data_stages(profile, common, data, cells)
+    # of the whole profile, as the audit looks at all data that the run holds
+    only_for = {arm: list(of.targets) for arm, of in profile.arms.items() if of.data is not None}
+    before = tuple(stage.folder for stage in made)
+    made.append(Stage("audit", "audit", "search all data for leaks", {**common, "only_for": only_for}, before))
+    made += [_pretraining(profile, common, arm, source) for arm, source in encoders_of(cells)]
+    trained = [_finetuning(profile, common, cell) for cell in cells]
+    ends = {**common, "cells": [cell_name(cell) for cell in cells]}
+    made += [*trained, Stage("compare", "compare", "compare all", ends, ("audit", *(s.folder for s in trained)))]
+    for stage in made:
+        read_parameters(stage.name, stage.parameters)
+    return made
+
+
+def _data_stages(profile: Profile, common: dict[str, Any], data: str, cells: Sequence[Cell]) -> list[Stage]:
+    """Preparing the pictures of sources (a domain's, a replicate's own), the people of targets, and those who are shown."""
     made: list[Stage] = []
-    targets = [t for t in study.TARGETS if any(t == target for target, _, _ in cells)]
-    encoders = encoders_of(cells)
-    replicates = {
-        arm: profile.arms[arm].data for arm, _ in encoders if arm in profile.arms and profile.arms[arm].data is not None
-    }
-    wanted = {study.domain_task(source)[0] for arm, source in encoders if arm not in replicates}
-    domains = [d for d in study.DOMAINS if d in wanted]
 
     def prepare(dataset: str, title: str, **parameters: Any) -> None:
-        everything = {
-            **common,
-            "dataset": dataset,
-            "data": data,
-            "spacing": profile.spacing,
-            "seed": profile.seed,
-            **parameters,
-        }
-        made.append(Stage("prepare", f"data/{dataset}", title, everything, ()))
+        of_all = {"dataset": dataset, "data": data, "spacing": profile.spacing, "seed": profile.seed}
+        made.append(Stage("prepare", f"data/{dataset}", title, {**common, **of_all, **parameters}, ()))
 
+    encoders = encoders_of(cells)
+    replicates = {arm: of for arm, _ in encoders if (of := _own_data(profile, arm)) is not None}
+    wanted = {study.domain_task(source)[0] for arm, source in encoders if arm not in replicates}
     size = [profile.source_size, profile.source_size]
-    for dataset, of in [*((d, profile.sources[d]) for d in domains), *replicates.items()]:
-        assert of is not None
+    for dataset, of in [*((d, profile.sources[d]) for d in study.DOMAINS if d in wanted), *replicates.items()]:
         prepare(
             dataset, f"images of {dataset}", recipe=of.recipe, role="source", images=of.images, skip_bad=of.skip_bad,
             size=size,
         )  # fmt: skip
+    targets = [t for t in study.TARGETS if any(t == target for target, _, _ in cells)]
     for target in targets:
         to = profile.targets[target]
         prepare(
@@ -134,76 +139,53 @@ def stages(profile: Profile, run: str, data: str, cells: Sequence[Cell]) -> list
             folds=to.folds, n_validation=to.n_validation, n_test=to.n_test, skip_bad=to.skip_bad,
             size=profile.size,
         )  # fmt: skip
-    shows = {name: show for name, show in profile.showcase.items() if show.target in targets}
-    for name, show in shows.items():
-        prepare(
-            name,
-            f"people shown for {show.target}",
-            recipe=show.recipe,
-            role="showcase",
-            target=show.target,
-            size=profile.size,
-        )
-
-    # of the whole profile, as the audit looks at all data that the run holds
-    only_for = {arm: list(of.targets) for arm, of in profile.arms.items() if of.data is not None}
-    before = tuple(stage.folder for stage in made)
-    made.append(Stage("audit", "audit", "search all data for leaks", {**common, "only_for": only_for}, before))
-
-    for arm, source in encoders:
-        domain, task = study.domain_task(source)
-        kind = study.arm(arm)
-        images = max(1, round(kind.number * profile.source_images)) if kind.kind == "size" else profile.source_images
-        replicate = replicates.get(arm)
-        dataset = arm if replicate is not None else ""
-        if replicate is not None and replicate.images <= profile.source_images:
-            images = 0  # it has no more: all that are not held out
-        parameters = {
-            **common, "domain": domain, "arm": arm, "dataset": dataset, "encoder": profile.encoder,
-            "seeds": _seeds(profile, arm), "images": images, **profile.pretrain.model_dump(),
-        }  # fmt: skip
-        made.append(
-            Stage(
-                f"pretrain_{task}",
-                f"sources/{arm}/{source}",
-                f"pre-train {source}{_of(arm)}",
-                parameters,
-                (f"data/{dataset or domain}",),
-            )
-        )
-
-    for target, source, arm in cells:
-        of_target = [name for name, show in shows.items() if show.target == target and arm == "main"]
-        data_of, kind = profile.targets[target], study.arm(arm)
-        training = profile.finetune.model_dump()
-        if kind.kind == "scratch_long":
-            training["steps"] *= study.LONGER
-        parameters = {
-            **common, "source": source, "target": target, "arm": arm, "encoder": profile.encoder,
-            "seeds": _seeds(profile, arm), "folds": data_of.run_folds,
-            "n_train": int(kind.number) if kind.kind == "labels" else data_of.n_train,
-            "showcase": of_target[0] if of_target else "", **training,
-        }  # fmt: skip
-        after = [f"data/{target}", *(f"data/{name}" for name in of_target)]
-        if study.domain_task(source)[0]:
-            after.append(f"sources/{study.encoder_arm(arm)}/{source}")
-        made.append(
-            Stage(
-                "finetune",
-                f"targets/{arm}/{target}/{source}",
-                f"fine-tune {target} from {source}{_of(arm)}",
-                parameters,
-                tuple(after),
-            )
-        )
-
-    before = ("audit", *(f"targets/{arm}/{target}/{source}" for target, source, arm in cells))
-    made.append(
-        Stage("compare", "compare", "compare all", {**common, "cells": [cell_name(cell) for cell in cells]}, before)
-    )
-    for stage in made:
-        read_parameters(stage.name, stage.parameters)
+    for name, show in profile.showcase.items():
+        if show.target in targets:
+            prepare(
+                name, f"people shown for {show.target}", recipe=show.recipe, role="showcase", target=show.target,
+                size=profile.size,
+            )  # fmt: skip
     return made
+
+
+def _own_data(profile: Profile, arm: str) -> SourceData | None:
+    """The data set that a replicate has in its source's place; None for every other arm."""
+    return profile.arms[arm].data if arm in profile.arms else None
+
+
+def _pretraining(profile: Profile, common: dict[str, Any], arm: str, source: str) -> Stage:
+    domain, task = study.domain_task(source)
+    kind, replicate = study.arm(arm), _own_data(profile, arm)
+    images = max(1, round(kind.number * profile.source_images)) if kind.kind == "size" else profile.source_images
+    if replicate is not None and replicate.images <= profile.source_images:
+        images = 0  # it has no more: all that are not held out
+    dataset = arm if replicate is not None else ""
+    parameters = {
+        **common, "domain": domain, "arm": arm, "dataset": dataset, "encoder": profile.encoder,
+        "seeds": _seeds(profile, arm), "images": images, **profile.pretrain.model_dump(),
+    }  # fmt: skip
+    title, after = f"pre-train {source}{_of(arm)}", (f"data/{dataset or domain}",)
+    return Stage(f"pretrain_{task}", f"sources/{arm}/{source}", title, parameters, after)
+
+
+def _finetuning(profile: Profile, common: dict[str, Any], cell: Cell) -> Stage:
+    target, source, arm = cell
+    data_of, kind = profile.targets[target], study.arm(arm)
+    shown = [name for name, show in profile.showcase.items() if show.target == target and arm == "main"]
+    training = profile.finetune.model_dump()
+    if kind.kind == "scratch_long":
+        training["steps"] *= study.LONGER
+    parameters = {
+        **common, "source": source, "target": target, "arm": arm, "encoder": profile.encoder,
+        "seeds": _seeds(profile, arm), "folds": data_of.run_folds,
+        "n_train": int(kind.number) if kind.kind == "labels" else data_of.n_train,
+        "showcase": shown[0] if shown else "", **training,
+    }  # fmt: skip
+    after = [f"data/{target}", *(f"data/{name}" for name in shown)]
+    if study.domain_task(source)[0]:
+        after.append(f"sources/{study.encoder_arm(arm)}/{source}")
+    title = f"fine-tune {target} from {source}{_of(arm)}"
+    return Stage("finetune", f"targets/{arm}/{target}/{source}", title, parameters, tuple(after))
 
 
 def _of(arm: str) -> str:
