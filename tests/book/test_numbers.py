@@ -266,14 +266,20 @@ def test_what_the_readme_says_of_the_books_own_run_is_still_true() -> None:
         "kinds of" in said
     )
     pairs = tables.read_table(compare / "pairs.csv").set_index(["A_arm", "target", "A"])
-    few = pairs.loc["labels_2"]
-    assert (few["lower"][list(study.DETECTED)] < 0).all() and (few["upper"][list(study.DETECTED)] > 0).all()
-    assert "With two it is not told apart on lesions" in said
+    few, fewest = pairs.loc["labels_2"], pairs.loc["labels_1"]
+    for pair in (few, fewest):
+        assert (pair["lower"][list(study.DETECTED)] < 0).all() and (pair["upper"][list(study.DETECTED)] > 0).all()
+    assert "With two, or one, it is not told apart on lesions" in said
     assert (few.loc["anatomy", "lower"] > 0).all()
+    assert dict(fewest.loc["anatomy", "lower"] > 0) == {"imagenet": True, "mri-segmentation": False}
     had = tables.read_table(compare / "sizes.csv").set_index("target")["people trained on"]
     gained = ("imagenet", "mri-segmentation")
     gains = " and ".join(short(few.loc[("anatomy", s), "mean"], 3) for s in gained)
-    assert f"On anatomy both end above with two people instead of {had['anatomy']}, by {gains}" in said
+    alone = short(fewest.loc[("anatomy", "imagenet"), "mean"], 3)
+    assert (
+        f"On anatomy both end above with two people instead of {had['anatomy']}, by {gains}, and with one ImageNet alone ({alone})"
+        in said
+    )
     some = {
         (arm, t, s): pairs.loc[(arm, t, s)] for arm in ("labels_8", "labels_4") for t in study.DETECTED for s in gained
     }
