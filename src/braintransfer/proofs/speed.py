@@ -78,6 +78,19 @@ def demo_store(run: Path) -> Store:
     return prepare(settings, report=lambda _: None)
 
 
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _fresh(*asked: object, **around: str) -> Any:
+    """What `main` answers in a process of its own. around: more environment for it. BadInput, its last line, when it stops."""
+    command = [sys.executable, "-m", "braintransfer.proofs.speed", *map(str, asked)]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **around})
+    if done.returncode:
+        raise BadInput((done.stderr.strip().splitlines() or ["no message"])[-1])
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 def _training_rows(store: Store) -> np.ndarray:
     return store.rows(store.training_subset(0, 0, 4), fold=0)
 
@@ -162,7 +175,7 @@ def hardware_table(
     ones. The peak is the fastest of `turns` products of square matrices of that precision, in turns with the steps. "Device
     idle": the part of a step in which no kernel ran, which only a GPU can tell.
     """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = _device()
     rows = []
     for precision in ("fp32", "bf16"):
         machine = dataclasses.replace(machine_here(), device=device, precision=precision)
@@ -234,53 +247,43 @@ COMPILED: dict[str, dict[str, dict[str, Any]]] = {
 SETTLING = 3
 
 
-def compiling_table(
-    ways: Mapping[str, Mapping[str, Any]] | None = None, turns: int = 40, report: Callable[[str], None] = print
-) -> pd.DataFrame:
+def compiling_table(ways: Mapping[str, Mapping[str, Any]] | None = None, turns: int = 40) -> pd.DataFrame:
     """Whether compiling the network pays: training steps (batches of 8 views) of the compiled one and of the one as it is, in turns.
 
     On the GPU where there is one (in bf16), else on all threads of the CPU (in fp32). ways: name -> what `torch.compile` is told.
     Each is tried in two processes, the second of which finds what the first compiled, as the notebooks of a study would. "pays after
-    (steps)": when the second process has won back its start, or "never" where the median of the ratios is not above 1. A way that
-    is not possible here (no C++ compiler, no Triton) has no row, and `report` is told why.
+    (steps)": when the second process has won back its start; "never" where the median of the ratios is not above 1; the reason where
+    that way is not possible here (no C++ compiler, no Triton).
     """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = _device()
     rows = []
     for name, told in (COMPILED[device] if ways is None else ways).items():
-        with tempfile.TemporaryDirectory(prefix="braintransfer-speed-") as cache:
-            command = [sys.executable, "-m", "braintransfer.proofs.speed", "compiling", json.dumps(told), str(turns)]
-            around = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": cache}
-            done: list[subprocess.CompletedProcess[str]] = []
-            while len(done) < 2 and all(run.returncode == 0 for run in done):
-                done.append(subprocess.run(command, capture_output=True, text=True, env=around))
-        if done[-1].returncode:
-            reason = (done[-1].stderr.strip().splitlines() or ["no message"])[-1]
-            report(f"{name}: not possible here ({reason})")
-            continue
-        (first, *_), (again, plain, compiled, ratio) = (json.loads(run.stdout.splitlines()[-1]) for run in done)
-        rows.append(
-            {
-                "network": name,
-                "device": device,
+        row: dict[str, Any] = {"network": name, "device": device}
+        try:
+            with tempfile.TemporaryDirectory(prefix="braintransfer-speed-") as cache:
+                (first, *_), (again, plain, compiled, ratio) = (
+                    _fresh("compiling", json.dumps(told), turns, TORCHINDUCTOR_CACHE_DIR=cache) for _ in range(2)
+                )
+            ratio = round(ratio, 3)
+            row |= {
                 "first three steps (s)": round(first, 1),
                 "in a second process (s)": round(again, 1),
                 "then a step (ms)": round(1000 * compiled, 1),
                 "a step as it is (ms)": round(1000 * plain, 1),
-                "beside as it is": round(ratio, 3),
+                "beside as it is": ratio,
                 "pays after (steps)": f"{again / (plain * (1 - 1 / ratio)):.0f}" if ratio > 1 else "never",
             }
-        )
-    columns = ["network", "device", "first three steps (s)", "in a second process (s)", "then a step (ms)"]
-    return pd.DataFrame(rows, columns=[*columns, "a step as it is (ms)", "beside as it is", "pays after (steps)"])
+        except BadInput as reason:
+            row["pays after (steps)"] = f"not possible here: {reason}"
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
-def _compile_once(
-    told: Mapping[str, Any], turns: int, batch: int = SCHEDULE.batch
-) -> tuple[float, float, float, float]:
+def _compile_once(told: Mapping[str, Any], turns: int) -> tuple[float, float, float, float]:
     """Seconds of a compiled network's first steps, medians of a later step as it is and compiled, and the median of their ratios."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = _device()
     machine = dataclasses.replace(machine_here(), device=device, precision="bf16" if device == "cuda" else "fp32")
-    plain, compiled = (_whole_step(machine, batch, way)[0] for way in (None, told))
+    plain, compiled = (_whole_step(machine, SCHEDULE.batch, way)[0] for way in (None, told))
     first = sum(_seconds(compiled, machine) for _ in range(SETTLING))
     _seconds(plain, machine)
     times = [(_seconds(plain, machine), _seconds(compiled, machine)) for _ in range(turns)]
@@ -381,21 +384,10 @@ def _held_out_dice(network: nn.Module, store: Store, machine: Machine) -> float:
 
 def in_a_process(name: str, workers: int, run: Path, steps: int = SCHEDULE.steps) -> dict[str, Any]:
     """`contend` in a fresh process. BadInput when it stops."""
-    command = [
-        sys.executable,
-        "-m",
-        "braintransfer.proofs.speed",
-        name,
-        str(workers),
-        str(run),
-        str(steps),
-        repr(time.time()),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise BadInput(f"{name} with {workers} workers stopped: {reason}")
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    try:
+        return dict(_fresh(name, workers, run, steps, repr(time.time())))
+    except BadInput as reason:
+        raise BadInput(f"{name} with {workers} workers stopped: {reason}") from None
 
 
 def contenders() -> tuple[list[str], list[str]]:
@@ -516,17 +508,7 @@ def _reading(n: int, side: int = 64, batch: int = 16, batches: int = 200) -> tup
             writer.add(part, np.zeros_like(part), subject=f"p{start}", scan=f"p{start}", label="one")
         writer.finish({"train": [f"p{s}" for s in range(0, n, 1000)], "validation": [], "dropped": []})
         write_manifest(run / "store", stage="prepare", key="made up", parameters={}, code="", inputs={})
-        command = [
-            sys.executable,
-            "-m",
-            "braintransfer.proofs.speed",
-            "reading",
-            str(run / "store"),
-            str(batch),
-            str(batches),
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-    seconds, memory = json.loads(done.stdout.splitlines()[-1])
+        seconds, memory = _fresh("reading", run / "store", batch, batches)
     return seconds, memory
 
 
@@ -566,18 +548,8 @@ def preparing_table(
     for n in sizes:
         with tempfile.TemporaryDirectory(prefix="braintransfer-speed-") as folder:
             _save_copies(person, n, Path(folder))
-            command = [
-                sys.executable,
-                "-m",
-                "braintransfer.proofs.speed",
-                "preparing",
-                folder,
-                str(spacing),
-                *map(str, side),
-            ]
             (seconds, busy, memory), (again, hardly, _) = (
-                json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
-                for _ in range(2)
+                _fresh("preparing", folder, spacing, *side) for _ in range(2)
             )
         rows.append(
             {
@@ -698,7 +670,10 @@ def main(arguments: list[str]) -> None:
     if arguments[0] == "reading":
         result: Any = _read_batches(Path(arguments[1]), int(arguments[2]), int(arguments[3]))
     elif arguments[0] == "compiling":
-        result = _compile_once(json.loads(arguments[1]), int(arguments[2]))
+        try:
+            result = _compile_once(json.loads(arguments[1]), int(arguments[2]))
+        except Exception as error:  # the reason stands first, and below it how to debug a compiler
+            sys.exit(str(error).strip().partition("\n")[0] or type(error).__name__)
     elif arguments[0] == "preparing":
         result = _prepare_once(Path(arguments[1]), float(arguments[2]), (int(arguments[3]), int(arguments[4])))
     else:
